@@ -1,0 +1,36 @@
+"""Jogak's own passes, as a plug-in like any other.
+
+A pass is one file, `<family>/<pass_file>.py`, with one public frozen dataclass; the file `strip_asserts.py` holds the
+pass `jogak-strip-asserts`. Nothing else registers it: the list is read from the folders, and a file is imported when
+its pass is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from pathlib import Path
+
+from jogak.plugin import Pass, PassFactory, Plugin
+
+_ROOT = Path(__file__).parent
+
+
+def pass_files() -> dict[str, Path]:
+    """Pass name to the file that defines it."""
+    files = sorted(path for path in _ROOT.glob("*/*.py") if not path.name.startswith("_"))
+    return {f"jogak-{path.stem.replace('_', '-')}": path for path in files}
+
+
+def _load(name: str, path: Path) -> type[Pass]:
+    module = importlib.import_module(f"{__name__}.{path.parent.name}.{path.stem}")
+    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Pass)]
+    (kind,) = [kind for kind in kinds if vars(kind).get("name") == name]
+    return kind
+
+
+def _factories() -> dict[str, PassFactory]:
+    return {name: partial(_load, name, path) for name, path in pass_files().items()}
+
+
+plugin = Plugin(name="jogak", passes=_factories())

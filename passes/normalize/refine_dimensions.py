@@ -1,0 +1,71 @@
+"""The pass `jogak-refine-dimensions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from jogak.ir.diagnostics import remark
+from jogak.ir.rewrite.build import functions
+from jogak.ir.rewrite.dimensions import read_dimensions
+from jogak.ir.rewrite.projections import expose, find_projections
+from jogak.ir.rewrite.refine import refine
+from jogak.plugin import Pass
+
+if TYPE_CHECKING:
+    from torch_mlir import ir
+
+    from jogak.ir.rewrite.dimensions import Dimensions
+
+
+@dataclass(frozen=True)
+class RefineDimensions(Pass):
+    """Make every dimension that the program takes apart a dimension of its own, so that reshapes disappear.
+
+    Dimensions of all values that must be split alike are found by union over the indexing maps; reshapes and slices cut
+    them into pieces (`768` into `12 x 64` heads), and every op is rewritten in place to the pieces: loops of batch,
+    heads and head size appear in the maps, unit dimensions and loops of one iteration (1x1 convolutions) vanish, and a
+    reshape remains only where two cuts contradict each other, in front of ops that are not linalg, and at the
+    interface of `@main`. The ops that only feed updates of parameters keep the parameters' own shapes.
+
+    A fused projection is exposed on the argument itself: a parameter whose dimension is taken apart into equal slices
+    (one weight for q, k and v) gets the number of pieces as a dimension (`[192, 64]` becomes `[3, 64, 64]`), and with
+    it its optimizer state and updates. Such an argument carries `jogak.logical_shape`, the shape it had: its values
+    are the same in row-major order. Unequal slices are told as a remark; the parameter then keeps its shape.
+
+    Before it: linalg ops in generic form, fills and splat constants recognized (`jogak-recognize-fills`), static
+    shapes.
+
+    Options: `expose-projections=false` changes no argument.
+
+    ```mlir
+    func.func @main(%w: tensor<8x2xf32> {jogak.role = "parameter"}) -> (tensor<4x2xf32>, tensor<4x2xf32>) {
+      %a = tensor.extract_slice %w[0, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
+      %b = tensor.extract_slice %w[4, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
+      // becomes
+    func.func @main(%w: tensor<2x4x2xf32> {jogak.logical_shape = array<i64: 8, 2>, jogak.role = "parameter"}) -> ...
+      %a = tensor.extract_slice %w[0, 0, 0] [1, 4, 2] [1, 1, 1] : tensor<2x4x2xf32> to tensor<4x2xf32>
+      %b = tensor.extract_slice %w[1, 0, 0] [1, 4, 2] [1, 1, 1] : tensor<2x4x2xf32> to tensor<4x2xf32>
+    ```
+    """
+
+    name: ClassVar[str] = "jogak-refine-dimensions"
+
+    expose_projections: bool = True
+
+    def run(self, module: ir.Module) -> None:
+        for function in functions(module):
+            dims = read_dimensions(function)
+            if self.expose_projections:
+                _expose(function, dims)
+            dims.freeze_flat()
+            dims.factors.propagate()
+            refine(function, dims)
+
+
+def _expose(function: ir.Operation, dims: Dimensions) -> None:
+    found, uneven = find_projections(function, dims)
+    for case in uneven:
+        sizes = ", ".join(map(str, case.sizes))
+        remark(case.slices, f"{case.argument!r} is taken apart into unequal pieces ({sizes}) and keeps its shape")
+    expose(function, dims, found)

@@ -1,0 +1,24 @@
+"""`jogak explain`: why the plan is as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(help="output folder of jogak compile")],
+    value: Annotated[str | None, typer.Argument(help="a parameter, input or module path; may be a glob pattern")] = None,
+) -> int:
+    """Print the plan of FOLDER: every argument's sharding and every collective with its cause; or why VALUE lies as it does."""
+    from jogak.report.explain import explain_plan, explain_value, load_explanation
+    from jogak.report.manifest import load_manifest
+
+    manifest = load_manifest(folder)
+    if value is None:
+        print(explain_plan(folder, manifest))
+    else:
+        print(explain_value(load_explanation(folder, manifest), value))
+    return 0

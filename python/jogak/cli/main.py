@@ -1,0 +1,72 @@
+"""`jogak`: the commands that engineers use. Every command is a function in a module of its own; heavy imports stay inside them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+import typer.exceptions
+
+from jogak.cli.compile import compile_command
+from jogak.cli.doctor import doctor
+from jogak.cli.explain import explain
+from jogak.cli.guard import guarded
+from jogak.cli.plugins import plugins
+from jogak.cli.run import run
+from jogak.cli.zoo import zoo
+from jogak.errors import UsageError, nearest
+
+PROGRAM = "jogak"
+
+app = typer.Typer(
+    help="Compile one PyTorch model into the programs that many devices run.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("compile")(compile_command)
+app.command("run")(run)
+app.command("explain")(explain)
+app.command("zoo")(zoo)
+app.command("plugins")(plugins)
+app.command("doctor")(doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    files = [Path(word) for word in words if word.endswith((".mlir", ".py", ".toml"))]
+    return guarded([PROGRAM, *words], lambda: _dispatch(words), inputs=files, debug=debug)
+
+
+def _dispatch(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        return int(command.main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False) or 0)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except typer.exceptions.TyperException as error:
+        message = error.format_message().rstrip(".")
+        raise UsageError(message, hint=_hint(message, words, command)) from None
+
+
+def _hint(message: str, words: list[str], group: Any) -> str:
+    """The nearest command or option to the one that does not exist, or where to look."""
+    commands = dict(group.commands)
+    if words[0] not in commands:
+        close = nearest(words[0], commands)
+        return f"did you mean {close!r}?" if close else f"commands: {', '.join(commands)}"
+    unknown = re.search(r"No such option:? (\S+)", message)
+    options = [name for parameter in commands[words[0]].params for name in parameter.opts]
+    close = nearest(unknown[1], options) if unknown else None
+    return f"did you mean {close!r}?" if close else f"{PROGRAM} {words[0]} --help shows what it takes"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

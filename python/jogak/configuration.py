@@ -1,0 +1,55 @@
+"""What one compilation was asked to do: plain data, written to the manifest, read back by the other commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jogak.ingress.options import ImportOptions, Optimizer
+
+PHASES = ("import", "normalize", "shard", "partition")
+"""Phases of the compiler in order; `--compile-to` stops after one of them."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The effective configuration of a compilation.
+
+    Attributes:
+        model: the MODEL argument.
+        mesh: `data=2,model=4`.
+        options: how the model becomes a program.
+        constraints: `PATTERN=SPEC` texts with their sources, in order.
+        target: what the per-device programs are for.
+        plugins: files or modules given to `--load-plugin`.
+    """
+
+    model: str
+    mesh: str
+    options: ImportOptions = field(default_factory=ImportOptions)
+    constraints: Sequence[tuple[str, str]] = ()
+    target: str = "sim"
+    plugins: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that the manifest holds."""
+        return {
+            "model": self.model,
+            "mesh": self.mesh,
+            "options": asdict(self.options),
+            "constraints": [list(pair) for pair in self.constraints],
+            "target": self.target,
+            "plugins": list(self.plugins),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Configuration:
+        """Read what `to_json` wrote."""
+        raw = dict(data["options"])
+        optimizer = raw.pop("optimizer")
+        if optimizer is not None:
+            optimizer = Optimizer(**{**optimizer, "betas": tuple(optimizer["betas"])})
+        constraints = [(pattern, source) for pattern, source in data["constraints"]]
+        options = ImportOptions(optimizer=optimizer, **raw)
+        return Configuration(data["model"], data["mesh"], options, constraints, data["target"], data["plugins"])

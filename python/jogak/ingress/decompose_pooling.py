@@ -1,0 +1,175 @@
+"""Pooling and its gradients, without a scatter: shifted copies over the elements of the window.
+
+A gradient is a sum over window positions of padded, dilated copies, and so shards over batch and channels like the
+forward op does.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from jogak.ingress.registry import Registry, along, widened
+from jogak.ingress.windows import Sizes, expand_sizes, offsets, pad_or_crop, place, window_slice
+
+registry = Registry()
+aten = torch.ops.aten
+
+
+def _span(count: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> list[int]:
+    """How far the windows reach in the padded input."""
+    return [(n - 1) * s + (k - 1) * d + 1 for n, k, s, d in zip(count, kernel, stride, dilation, strict=True)]
+
+
+def _high(x: Tensor, low: Sizes, span: Sizes) -> list[int]:
+    sizes = x.shape[-len(low) :]
+    return [total - before - size for total, before, size in zip(span, low, sizes, strict=True)]
+
+
+def _gather_back(parts: Sequence[Tensor], at: Sequence[Sizes], stride: Sizes, low: Sizes, like: Tensor, span: Sizes) -> Tensor:
+    """Sum of the parts at their places in the padded input, without the padding."""
+    total = functools.reduce(operator.add, (place(part, offset, stride, span) for part, offset in zip(parts, at, strict=True)))
+    return pad_or_crop(total, [-before for before in low], [-after for after in _high(like, low, span)])
+
+
+def _maximum_at(windows: Sequence[Tensor]) -> list[Tensor]:
+    """For each element of the window whether it is the first that equals the maximum."""
+    largest = functools.reduce(torch.maximum, windows)
+    taken: Tensor | None = None
+    hits = []
+    for window in windows:
+        equal = window == largest
+        hits.append(equal if taken is None else equal & ~taken)
+        taken = equal if taken is None else taken | equal
+    return hits
+
+
+def _max_pool_gradient(
+    grad: Tensor, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Tensor:
+    count = list(grad.shape[-len(kernel) :])
+    span = _span(count, kernel, stride, dilation)
+    padded = pad_or_crop(x, padding, _high(x, padding, span), -math.inf)
+    at = list(offsets(kernel, dilation))
+    hits = _maximum_at([window_slice(padded, offset, stride, count) for offset in at])
+    parts = [torch.where(hit, grad, 0.0) for hit in hits]
+    return _gather_back(parts, at, stride, padding, x, span)
+
+
+@registry(aten.max_pool2d_with_indices_backward.default, aten.max_pool3d_with_indices_backward.default)
+def max_pool_backward(
+    grad_output: Tensor,
+    self: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    ceil_mode: bool,
+    indices: Tensor,
+) -> Tensor:
+    """The gradient goes to the first largest element of each window, which is found again from the input."""
+    rank = 2 if indices.dim() < 5 and self.dim() - len(kernel_size) <= 2 and len(kernel_size) != 3 else 3
+    kernel = expand_sizes(kernel_size, rank)
+    return _max_pool_gradient(
+        grad_output,
+        self,
+        kernel,
+        expand_sizes(stride, rank) if stride else kernel,
+        expand_sizes(padding, rank),
+        expand_sizes(dilation, rank),
+    )
+
+
+def _window_sizes(count: int, size: int, kernel: int, stride: int, padding: int, with_padding: bool, like: Tensor) -> Tensor:
+    """Number of elements that the mean of each window along one dimension divides by."""
+    start = torch.arange(count, device=like.device) * stride - padding
+    end = (start + kernel).clamp(max=size + padding)
+    if not with_padding:
+        start, end = start.clamp(min=0), end.clamp(max=size)
+    return (end - start).to(like.dtype)
+
+
+def _divided(
+    grad: Tensor, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, with_padding: bool, divisor: int | None
+) -> Tensor:
+    if divisor is not None:
+        return grad / divisor
+    rank = len(kernel)
+    for i in range(rank):
+        dimension = grad.dim() - rank + i
+        numbers = (grad.shape[dimension], x.shape[dimension], kernel[i], stride[i], padding[i])
+        uniform = (numbers[0] - 1) * stride[i] + kernel[i] <= x.shape[dimension] + 2 * padding[i]
+        if uniform and (with_padding or not padding[i]):
+            grad = grad / kernel[i]
+        else:
+            grad = grad / along(_window_sizes(*numbers, with_padding, grad), grad.dim(), dimension)
+    return grad
+
+
+@registry(aten.avg_pool2d_backward.default, aten.avg_pool3d_backward.default)
+def avg_pool_backward(
+    grad_output: Tensor,
+    self: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """Every element of a window gets an equal share of its gradient."""
+    rank = len(kernel_size) if len(kernel_size) > 1 else grad_output.dim() - 2
+    kernel, padding = expand_sizes(kernel_size, rank), expand_sizes(padding, rank)
+    stride = expand_sizes(stride, rank) if stride else kernel
+    grad = _divided(widened(grad_output), self, kernel, stride, padding, count_include_pad, divisor_override)
+    ones = [1] * rank
+    span = _span(grad.shape[-rank:], kernel, stride, ones)
+    at = list(offsets(kernel, ones))
+    return _gather_back([grad] * len(at), at, stride, padding, self, span).to(self.dtype)
+
+
+def _adaptive_matrix(size: int, count: int, like: Tensor) -> Tensor:
+    """`[count, size]`: the share of each element in the mean of each adaptive window."""
+    o, i = torch.arange(count, device=like.device).unsqueeze(1), torch.arange(size, device=like.device)
+    start, end = (o * size) // count, ((o + 1) * size + count - 1) // count
+    share = 1.0 / (end - start).to(like.dtype)
+    return torch.where((i >= start) & (i < end), share, 0.0)
+
+
+def _apply(x: Tensor, dimension: int, matrix: Tensor) -> Tensor:
+    """Multiply a `[new, old]` matrix into one dimension."""
+    return torch.matmul(x.movedim(dimension, -1), matrix.t()).movedim(-1, dimension)
+
+
+@registry(aten._adaptive_avg_pool2d.default, aten._adaptive_avg_pool3d.default)
+def adaptive_avg_pool(self: Tensor, output_size: Sizes) -> Tensor:
+    """A mean where the windows tile the input, else a product with the matrix of shares, per dimension."""
+    x = widened(self)
+    for i, count in enumerate(output_size):
+        dimension = x.dim() - len(output_size) + i
+        size = x.shape[dimension]
+        if size % count == 0:
+            x = x.unflatten(dimension, (count, size // count)).mean(dimension + 1)
+        else:
+            x = _apply(x, dimension, _adaptive_matrix(size, count, x))
+    return x.to(self.dtype)
+
+
+@registry(aten._adaptive_avg_pool2d_backward.default, aten._adaptive_avg_pool3d_backward.default)
+def adaptive_avg_pool_backward(grad_output: Tensor, self: Tensor) -> Tensor:
+    """The transpose of `adaptive_avg_pool`."""
+    grad, rank = widened(grad_output), 2 if self.dim() < 5 else 3
+    for dimension in range(self.dim() - rank, self.dim()):
+        size, count = self.shape[dimension], grad.shape[dimension]
+        if size % count == 0:
+            share = size // count
+            shape = [*grad.shape[: dimension + 1], share, *grad.shape[dimension + 1 :]]
+            grad = (grad / share).unsqueeze(dimension + 1).expand(shape).flatten(dimension, dimension + 1)
+        else:
+            grad = _apply(grad, dimension, _adaptive_matrix(size, count, grad).t())
+    return grad.to(self.dtype)

@@ -1,0 +1,198 @@
+"""From a model to a flat functional graph: fake tensors, autograd, functionalization, decomposition."""
+
+from __future__ import annotations
+
+import logging
+import traceback as python_traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
+from torch.fx import traceback
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from jogak.errors import JogakError
+from jogak.ingress import losses, optimizers
+from jogak.ingress.constants import constant_name
+from jogak.ingress.decompositions import decomposition_table
+from jogak.ingress.model import Model
+from jogak.ingress.options import ImportOptions
+from jogak.ingress.places import user_frame
+from jogak.ingress.program import Argument, Program, Result
+from jogak.ingress.step import Step, chosen_loss
+
+_ALIASES = (torch.ops.aten.clone.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+
+
+def fake(mode: FakeTensorMode, example: Tensor) -> Tensor:
+    """A CPU tensor without storage of the example's shape and dtype."""
+    with mode:
+        return torch.empty(tuple(example.shape), dtype=example.dtype, device="cpu")
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    return name if name not in taken else f"input.{name}"
+
+
+def model_arguments(model: Model, mode: FakeTensorMode) -> list[Argument]:
+    """Parameters, buffers and inputs, all fake."""
+    state = [Argument(name, "parameter", fake(mode, value)) for name, value in model.parameters.items()]
+    state += [Argument(name, "buffer", fake(mode, value)) for name, value in model.buffers.items()]
+    taken = {argument.name for argument in state}
+    return [*state, *(Argument(_unique(name, taken), "input", fake(mode, x)) for name, x in model.inputs.items())]
+
+
+def _optimizer_arguments(model: Model, options: ImportOptions, mode: FakeTensorMode) -> list[Argument]:
+    optimizer = options.optimizer
+    if optimizer is None:
+        return []
+    parameters = {name: value for name, value in model.parameters.items() if name in model.trainable}
+    state = [
+        Argument(f"{slot}.{name}", "optimizer_state", fake(mode, value))
+        for slot in optimizers.state_slots(optimizer)
+        for name, value in parameters.items()
+    ]
+    if not optimizers.counts_steps(optimizer):
+        return state
+    with mode:
+        return [*state, Argument(optimizers.STEP, "optimizer_state", torch.zeros(()))]
+
+
+def output_example(model: Model, arguments: Sequence[Argument], mode: FakeTensorMode, options: ImportOptions) -> Tensor:
+    """The model's prediction for fake inputs: what a target has to match."""
+    step = Step(model, options, arguments)
+    with mode, torch.no_grad(), explained(model):
+        output = step.forward_only({argument.name: argument.example for argument in arguments})
+    return losses.prediction(output)
+
+
+def all_arguments(model: Model, options: ImportOptions, mode: FakeTensorMode) -> list[Argument]:
+    """Every argument of the program: parameters, buffers, optimizer state, inputs, and the target of a loss."""
+    arguments = model_arguments(model, mode)
+    loss = chosen_loss(model, options) if options.training else None
+    if loss is not None:
+        prediction = output_example(model, arguments, mode, options)
+        with mode:
+            arguments.append(Argument(losses.TARGET, "input", losses.target_example(loss, prediction)))
+    state = [argument for argument in arguments if argument.role != "input"]
+    inputs = [argument for argument in arguments if argument.role == "input"]
+    return [*state, *_optimizer_arguments(model, options, mode), *inputs]
+
+
+@contextmanager
+def explained(model: Model) -> Iterator[None]:
+    """Turn what the model's own code raises while it is traced into an error at the user's line."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except JogakError:
+        raise
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        raise JogakError(
+            f"{error.func} makes the program depend on values of its inputs",
+            where=_error_place(error, model),
+            hint="only programs whose shapes and control flow are fixed can be compiled: avoid item(), nonzero() and if on a tensor",
+        ) from error
+    except Exception as error:
+        raise JogakError(
+            f"the model raised {type(error).__name__}: {error}", where=_error_place(error, model), hint="run the model once in eager mode"
+        ) from error
+    finally:
+        log.setLevel(level)
+
+
+def _error_place(error: BaseException, model: Model) -> str:
+    frame = None
+    for current, _ in python_traceback.walk_tb(error.__traceback__):
+        frame = current
+    file, line = user_frame(frame)
+    return f"{file}:{line}" if file else model.where
+
+
+def _trace(step: Step, arguments: Sequence[Argument], mode: FakeTensorMode) -> fx.GraphModule:
+    functional = dispatch_functionalize(step, FunctionalTensorMode())
+    with mode, traceback.preserve_node_meta():
+        return make_fx(functional, decomposition_table=decomposition_table(), tracing_mode="real")(
+            *(argument.example for argument in arguments)
+        )
+
+
+def _source(node: Any) -> Any:
+    while isinstance(node, fx.Node) and node.target in _ALIASES:
+        node = node.args[0]
+    return node
+
+
+def _prune(graph: fx.GraphModule, arguments: Sequence[Argument], results: Sequence[Result]) -> tuple[list[Argument], list[Result]]:
+    """Drop updates that change nothing, then arguments that nothing reads, except parameters and inputs."""
+    nodes = graph.graph.find_nodes(op="placeholder")
+    by_name = {argument.name: node for argument, node in zip(arguments, nodes, strict=True)}
+    output = graph.graph.output_node()
+    kept = [
+        (result, node)
+        for result, node in zip(results, output.args[0], strict=True)
+        if result.updates is None or _source(node) is not by_name[result.updates]
+    ]
+    output.args = (tuple(node for _, node in kept),)
+    graph.graph.eliminate_dead_code()
+    remaining = []
+    for argument in arguments:
+        node = by_name[argument.name]
+        if node.users or argument.role in ("parameter", "input"):
+            remaining.append(argument)
+        else:
+            graph.graph.erase_node(node)
+    return remaining, [result for result, _ in kept]
+
+
+def _lift_constants(graph: fx.GraphModule) -> dict[str, Tensor]:
+    """Turn tensor constants into placeholders before the inputs; those of one element into `full`.
+
+    Returns:
+        The values of the new arguments by name.
+    """
+    lifted: dict[str, tuple[Tensor, fx.Node]] = {}
+    first = next(iter(graph.graph.nodes))
+    for node in list(graph.graph.find_nodes(op="get_attr")):
+        value = getattr(graph, str(node.target))
+        if value.numel() == 1:
+            with graph.graph.inserting_before(node):
+                replacement = graph.graph.call_function(
+                    torch.ops.aten.full.default, (list(value.shape), value.item()), {"dtype": value.dtype}
+                )
+        else:
+            name = constant_name(value)
+            if name not in lifted:
+                with graph.graph.inserting_before(first):
+                    lifted[name] = (value, graph.graph.placeholder(name.replace(".", "_")))
+            replacement = lifted[name][1]
+        replacement.meta = dict(node.meta)
+        replacement.meta.setdefault("val", value)
+        node.replace_all_uses_with(replacement)
+        graph.graph.erase_node(node)
+    return {name: value for name, (value, _) in lifted.items()}
+
+
+def trace_model(model: Model, options: ImportOptions) -> Program:
+    """Trace a model under fake tensors: nothing is computed, and no weight is read.
+
+    Raises:
+        JogakError: the model fails on its example inputs, draws random numbers, depends on values, or has no loss to train on.
+    """
+    model.set_training(options.training)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    arguments = all_arguments(model, options, mode)
+    step = Step(model, options, arguments)
+    with explained(model):
+        graph = _trace(step, arguments, mode)
+    constants = _lift_constants(graph)
+    lifted = [Argument(name, "buffer", value) for name, value in constants.items()]
+    remaining, results = _prune(graph, [*lifted, *arguments], step.results)
+    graph.graph.lint()
+    return Program(graph, remaining, results, constants)

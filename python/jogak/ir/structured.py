@@ -1,0 +1,214 @@
+"""What a `linalg` op says about itself: its loops, its indexing maps and what its region does, as plain data.
+
+Everything that reads `linalg` (sharding rules, partition, FLOP counts) reads it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch_mlir import ir
+
+from jogak.ir.affine import LinearExpr, linear_map
+from jogak.sharding.sharding import Combiner
+
+COMBINERS = {
+    "arith.addf": Combiner.ADD, "arith.addi": Combiner.ADD, "arith.mulf": Combiner.MUL, "arith.muli": Combiner.MUL,
+    "arith.maximumf": Combiner.MAX, "arith.maxnumf": Combiner.MAX, "arith.maxsi": Combiner.MAX,
+    "arith.minimumf": Combiner.MIN, "arith.minnumf": Combiner.MIN, "arith.minsi": Combiner.MIN,
+    "arith.andi": Combiner.AND, "arith.ori": Combiner.OR,
+}  # fmt: skip
+"""Region ops that combine partial results, by name. Unsigned maxima are missing: a collective compares with sign."""
+
+_BOOLEAN_COMBINERS = {
+    "arith.maxui": Combiner.OR, "arith.minsi": Combiner.OR, "arith.ori": Combiner.OR, "arith.minui": Combiner.AND,
+    "arith.maxsi": Combiner.AND, "arith.muli": Combiner.AND, "arith.andi": Combiner.AND,
+}  # fmt: skip
+"""The same on `i1`, where true is -1 to a signed comparison and a sum is an exclusive or."""
+
+_CASTS = {"arith.index_cast", "arith.extsi", "arith.extui", "arith.trunci"}
+FREE_OPS = {"arith.constant", "arith.index_cast", "linalg.index", "linalg.yield", "tensor.extract"}
+"""Region ops that cost no arithmetic."""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A `tensor.extract` in a region: a read of a captured tensor.
+
+    Attributes:
+        op: the op.
+        loops: for each dimension of the table the loop that addresses it directly; None where data does.
+        yielded: whether its value is what the region yields, unchanged.
+    """
+
+    op: ir.Operation
+    loops: tuple[int | None, ...]
+    yielded: bool
+
+    @property
+    def table(self) -> ir.Value:
+        return self.op.operands[0]
+
+
+class Structured:
+    """A `linalg.generic` read once.
+
+    Attributes:
+        op: the op.
+        maps: for each operand (inputs, then outputs) its map over the loops; None where an expression is not linear.
+        parallel: for each loop whether it is parallel.
+        inputs: number of input operands; the operands behind them are the outputs.
+    """
+
+    def __init__(self, op: ir.Operation) -> None:
+        self.op = op
+        self.maps = tuple(_read_map(attribute) for attribute in op.attributes["indexing_maps"])
+        self.parallel = tuple("parallel" in str(kind) for kind in op.attributes["iterator_types"])
+        self.inputs = int(next(iter(op.attributes["operandSegmentSizes"])))
+
+    @property
+    def operands(self) -> list[ir.Value]:
+        return list(self.op.operands)
+
+    @property
+    def outputs(self) -> list[ir.Value]:
+        return list(self.op.operands)[self.inputs :]
+
+    @property
+    def body(self) -> ir.Block:
+        return self.op.regions[0].blocks[0]
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Iterations of each loop; a loop that no operand has as a plain dimension has size 0 (unknown)."""
+        sizes = [0] * len(self.parallel)
+        for value, exprs in zip(self.operands, self.maps, strict=True):
+            shape = shape_of(value)
+            for expr, size in zip(exprs, shape, strict=True):
+                if expr is not None and expr.loop is not None:
+                    sizes[expr.loop] = size
+        return tuple(sizes)
+
+    @cached_property
+    def extracts(self) -> list[Extract]:
+        """Every read of a captured tensor in the region."""
+        terminator = list(self.body.operations)[-1]
+        yielded = set(terminator.operands)
+        return [
+            Extract(
+                op.operation, tuple(_index_loop(i) for i in list(op.operands)[1:]), op.operation.results[0] in yielded
+            )
+            for op in self.body.operations
+            if op.operation.name == "tensor.extract"
+        ]
+
+    @cached_property
+    def captures(self) -> list[ir.Value]:
+        """The tensors that the region reads from outside, each once, in order."""
+        tables: list[ir.Value] = []
+        for extract in self.extracts:
+            if extract.table not in tables:
+                tables.append(extract.table)
+        return tables
+
+    @cached_property
+    def combiners(self) -> tuple[Combiner | None, ...]:
+        """For each result the operation that its reduction loops combine with; None where it is not recognized."""
+        terminator = list(self.body.operations)[-1]
+        accumulators = list(self.body.arguments)[self.inputs :]
+        return tuple(
+            _combiner(value, accumulator, accumulators)
+            for value, accumulator in zip(terminator.operands, accumulators, strict=True)
+        )
+
+    @cached_property
+    def flops(self) -> float:
+        """Arithmetic operations: ops of the region times iterations."""
+        count = sum(op.operation.name not in FREE_OPS for op in self.body.operations)
+        iterations = 1.0
+        for size in self.sizes:
+            iterations *= max(size, 1)
+        return count * iterations
+
+
+def _read_map(attribute: ir.Attribute) -> tuple[LinearExpr | None, ...]:
+    return linear_map(ir.AffineMapAttr(attribute).value)
+
+
+def shape_of(value: ir.Value) -> tuple[int, ...]:
+    """The static shape of a tensor value; () for a scalar."""
+    type_ = value.type
+    return tuple(type_.shape) if isinstance(type_, ir.RankedTensorType) else ()
+
+
+def is_tensor(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.RankedTensorType)
+
+
+def element_of(value: ir.Value) -> str:
+    """The element type as MLIR writes it: `f32`, `i64`; a scalar's own type."""
+    return str(value.type.element_type if is_tensor(value) else value.type)
+
+
+def _index_loop(value: ir.Value) -> int | None:
+    """The loop whose index this value is, seen through casts; None when it depends on data."""
+    while not isinstance(value, ir.BlockArgument):
+        op = value.owner
+        if op.name == "linalg.index":
+            return int(ir.IntegerAttr(op.attributes["dim"]).value)
+        if op.name not in _CASTS:
+            return None
+        value = op.operands[0]
+    return None
+
+
+def _combiner(value: ir.Value, accumulator: ir.Value, accumulators: list[ir.Value]) -> Combiner | None:
+    """The combiner of `yield combine(accumulator, f(inputs))`, or None."""
+    if isinstance(value, ir.BlockArgument):
+        return None
+    combiner = combiner_of(value.owner)
+    if combiner is None:
+        return None
+    others = [operand for operand in value.owner.operands if operand != accumulator]
+    if len(others) != 1 or any(depends_on(others[0], other) for other in accumulators):
+        return None
+    return combiner
+
+
+def combiner_of(op: ir.Operation) -> Combiner | None:
+    """What a scalar op of a region does when it merges two partial results; None where no collective can."""
+    element = op.results[0].type
+    boolean = isinstance(element, ir.IntegerType) and element.width == 1
+    return (_BOOLEAN_COMBINERS if boolean else COMBINERS).get(op.name)
+
+
+def depends_on(value: ir.Value, source: ir.Value) -> bool:
+    """Whether a region value is computed from `source`, inside one block."""
+    seen: set[ir.Value] = set()
+    todo = [value]
+    while todo:
+        current = todo.pop()
+        if current == source:
+            return True
+        if isinstance(current, ir.BlockArgument) or current in seen:
+            continue
+        seen.add(current)
+        todo.extend(current.owner.operands)
+    return False
+
+
+def region_ops(op: ir.Operation) -> Iterator[ir.Operation]:
+    """Every op inside `op`'s regions, at any depth."""
+    for region in op.regions:
+        for block in region.blocks:
+            for inner in block.operations:
+                yield inner.operation
+                yield from region_ops(inner.operation)
+
+
+def region_values(op: ir.Operation) -> Iterator[ir.Value]:
+    """Every operand of every op inside `op`'s regions."""
+    for inner in region_ops(op):
+        yield from inner.operands

@@ -1,0 +1,93 @@
+"""Emitting what a per-device program has beyond the whole one: collectives and positions on the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch_mlir import ir
+from torch_mlir.dialects import arith, shard
+
+from jogak.ir.build import index_constant
+from jogak.ir.grid import GRID
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reshard import Step, StepKind
+from jogak.sharding.sharding import Combiner
+
+
+class Emitter:
+    """Emits into one function; positions on the mesh are computed once, at its top."""
+
+    def __init__(self, block: ir.Block, mesh: Mesh) -> None:
+        self.block = block
+        self.mesh = mesh
+        self._position: list[ir.Value] | None = None
+        self._last: ir.Operation | None = None
+        self._offsets: dict[tuple[tuple[str, ...], int], ir.Value] = {}
+        self._first: dict[tuple[str, ...], ir.Value] = {}
+
+    def step(self, value: ir.Value, step: Step, shape: Sequence[int], cause: str) -> ir.Value:
+        """One collective on a local value, at the insertion point.
+
+        Args:
+            shape: the local shape that it leaves.
+            cause: why it is there, for people; kept as `jogak.cause`.
+        """
+        grid = ir.FlatSymbolRefAttr.get(GRID)
+        axes = ir.DenseI16ArrayAttr.get([self.mesh.index(axis) for axis in step.axes])
+        type_ = ir.RankedTensorType.get(list(shape), ir.RankedTensorType(value.type).element_type)
+        op: ir.OpView
+        match step.kind:
+            case StepKind.ALL_SLICE:
+                op = shard.AllSliceOp(type_, grid, value, step.dim, grid_axes=axes)
+            case StepKind.ALL_GATHER:
+                op = shard.AllGatherOp(type_, grid, value, step.dim, grid_axes=axes)
+            case StepKind.ALL_TO_ALL:
+                op = shard.AllToAllOp(type_, grid, value, step.split, step.dim, grid_axes=axes)
+            case StepKind.ALL_REDUCE:
+                op = shard.AllReduceOp(type_, grid, value, grid_axes=axes, reduction=_reduction(step.combiner))
+            case StepKind.REDUCE_SCATTER:
+                kind = _reduction(step.combiner)
+                op = shard.ReduceScatterOp(type_, grid, value, step.dim, grid_axes=axes, reduction=kind)
+        op.operation.attributes["jogak.cause"] = ir.StringAttr.get(cause)
+        return op.operation.results[0]
+
+    def offset(self, axes: tuple[str, ...], part: int) -> ir.Value:
+        """Where this device's part of a dimension begins, when `axes` split it into parts of `part` elements."""
+        if (axes, part) not in self._offsets:
+            with self._at_top():
+                linear = self._linear(axes)
+                begin = arith.MulIOp(linear, index_constant(part)).result
+                self._last = begin.owner
+            self._offsets[axes, part] = begin
+        return self._offsets[axes, part]
+
+    def is_first(self, axes: tuple[str, ...]) -> ir.Value:
+        """Whether this device is the first of its group over `axes` (an `i1`)."""
+        if axes not in self._first:
+            with self._at_top():
+                first = arith.CmpIOp(arith.CmpIPredicate.eq, self._linear(axes), index_constant(0)).result
+                self._last = first.owner
+            self._first[axes] = first
+        return self._first[axes]
+
+    def _at_top(self) -> ir.InsertionPoint:
+        if self._position is None:
+            with ir.InsertionPoint.at_block_begin(self.block), ir.Location.unknown():
+                types = [ir.IndexType.get()] * len(self.mesh.axes)
+                op = shard.ProcessMultiIndexOp(types, ir.FlatSymbolRefAttr.get(GRID))
+                self._position = list(op.operation.results)
+                self._last = op.operation
+        return ir.InsertionPoint.after(self._last)
+
+    def _linear(self, axes: tuple[str, ...]) -> ir.Value:
+        """The number of this device within its group, the last axis counted fastest."""
+        position = self._position or []
+        linear = position[self.mesh.index(axes[0])]
+        for axis in axes[1:]:
+            scaled = arith.MulIOp(linear, index_constant(self.mesh.sizes[axis])).result
+            linear = arith.AddIOp(scaled, position[self.mesh.index(axis)]).result
+        return linear
+
+
+def _reduction(combiner: Combiner | None) -> ir.Attribute:
+    return ir.Attribute.parse(f"#shard<partial {combiner or Combiner.ADD}>")

@@ -1,0 +1,280 @@
+"""From the annotated whole program to the program of one device.
+
+One walk in program order. For every op the cheapest assignment of mesh axes to its factors is taken; operands are
+brought to the shardings that it needs, by collectives in front of the op; the op itself is changed in place to local
+shapes; partial results are combined behind it. A value that was brought to a sharding once is kept for later users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+from torch_mlir.dialects import arith, linalg, tensor
+
+from jogak.cost.links import Links
+from jogak.ir.build import is_identity, tensor_type
+from jogak.ir.diagnostics import source_location
+from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
+from jogak.partition.emit import Emitter
+from jogak.partition.local import Split, count_once, localize
+from jogak.plugin import RuleFunction
+from jogak.sharding.annotation import CONSTRAINT, SHARDING, extend_attributes, read_shardings
+from jogak.sharding.assignment import assign
+from jogak.sharding.graph import ELEMENT_BYTES, Node
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import Reading, is_free, read_graph
+from jogak.sharding.reshard import Step, StepKind, route
+from jogak.sharding.rules import tensor_operands
+from jogak.sharding.sharding import Sharding
+
+
+def partition(
+    module: ir.Module, function: ir.Operation, mesh: Mesh, plugins: Mapping[str, RuleFunction], links: Links
+) -> None:
+    """Rewrite `@main` to the program of one device, in place.
+
+    Raises:
+        PassFailed: an op has no sharding annotation, or one that does not fit.
+    """
+    reading = read_graph(function, plugins)
+    shardings = [_without_single(sharding, mesh) for sharding in read_shardings(function, reading, mesh)]
+    with module.context, ir.Location.unknown():
+        _Partitioner(function, mesh, reading, shardings, links).run()
+
+
+def _without_single(sharding: Sharding, mesh: Mesh) -> Sharding:
+    """The same placement without the axes of size 1, on which nothing has to move."""
+    dims = tuple(tuple(axis for axis in axes if mesh.sizes[axis] > 1) for axes in sharding.dims)
+    return Sharding(dims, tuple(entry for entry in sharding.partial if mesh.sizes[entry[0]] > 1))
+
+
+@dataclass
+class _Place:
+    """The copies of one value, by how they lie; the first is the one that its op made."""
+
+    shape: tuple[int, ...]
+    element: str
+    copies: dict[Sharding, ir.Value] = field(default_factory=dict)
+
+
+class _Partitioner:
+    """The state of one walk."""
+
+    def __init__(
+        self, function: ir.Operation, mesh: Mesh, reading: Reading, shardings: Sequence[Sharding], links: Links
+    ) -> None:
+        self.function = function
+        self.block = function.regions[0].blocks[0]
+        self.mesh = mesh
+        self.reading = reading
+        self.shardings = shardings
+        self.links = links
+        self.emitter = Emitter(self.block, mesh)
+        self.places: dict[ir.Value, _Place] = {}
+        self.made: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}
+        self.free: dict[ir.Value, tuple[int, ...]] = {}
+        self.nodes = dict(zip(reading.ops, reading.graph.nodes, strict=True))
+
+    def run(self) -> None:
+        for argument in self.block.arguments:
+            if is_tensor(argument):
+                self._record(argument, self._declared(argument))
+        operations = [view.operation for view in self.block.operations]
+        for op, following in zip(operations, [*operations[1:], None], strict=True):
+            if op.name == "func.return":
+                self._return(op)
+            elif op in self.nodes:
+                self._node(op, following)
+            elif op.results and is_free(op.results[0]):
+                self.free[op.results[0]] = shape_of(op.results[0])
+            else:
+                self._bring_whole(op)
+        self._erase_unused()
+        self._set_function_type()
+
+    def _declared(self, value: ir.Value) -> Sharding:
+        return self.shardings[self.reading.values[value]]
+
+    def _record(self, value: ir.Value, sharding: Sharding) -> None:
+        """`value` is local from here on: it lies as `sharding` says."""
+        shape = shape_of(value)
+        self.places[value] = _Place(shape, element_of(value), {sharding: value})
+        value.set_type(tensor_type(sharding.local_shape(shape, self.mesh), value.type.element_type))
+
+    def _node(self, op: ir.Operation, following: ir.Operation | None) -> None:
+        if op.name == "arith.constant":
+            self._constant(op)
+            return
+        node = self.nodes[op]
+        assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.links).assignment
+        split = Split(node.rule, assignment, self.emitter)
+        with ir.InsertionPoint(op), op.location:
+            self._bring_operands(op, node, split)
+        for number, result in enumerate(result for result in op.results if is_tensor(result)):
+            self._record(result, node.rule.result_placement(number, assignment))
+        localize(op, split)
+        _forget(op)
+        for result in op.results:
+            self._complete(result, op, following)
+
+    def _bring_operands(self, op: ir.Operation, node: Node, split: Split) -> None:
+        values = tensor_operands(op)
+        direct = [number for number, operand in enumerate(op.operands) if is_tensor(operand)]
+        outputs = self._output_positions(op, len(direct))
+        for position, (value, dims) in enumerate(zip(values, node.rule.operands, strict=True)):
+            local = self._at(value, node.rule.placement(dims, split.assignment), op)
+            if position in outputs:
+                local = self._once(value, local, outputs[position], split)
+            if position < len(direct):
+                op.operands[direct[position]] = local
+            else:
+                _replace_in_regions(op, value, local)
+
+    def _output_positions(self, op: ir.Operation, operands: int) -> dict[int, int]:
+        """For each operand that initializes a result, the number of the result; not for one that the op overwrites."""
+        if op.name not in ("linalg.generic", "tm_tensor.scatter"):
+            return {}
+        results = len(op.results)
+        block = op.regions[0].blocks[0]
+        initial = list(block.arguments)[len(block.arguments) - results :]
+        return {operands - results + number: number for number, value in enumerate(initial) if list(value.uses)}
+
+    def _once(self, value: ir.Value, local: ir.Value, result: int, split: Split) -> ir.Value:
+        """The initial value of a split reduction counts on one device only."""
+        partial = split.rule.result_placement(result, split.assignment).partial
+        for combiner in dict.fromkeys(combiner for _, combiner in partial):
+            if not is_identity(value, combiner) and not _is_empty(value):
+                axes = tuple(axis for axis in self.mesh.axes if (axis, combiner) in partial)
+                local = count_once(local, combiner, axes, self.emitter)
+        return local
+
+    def _bring_whole(self, op: ir.Operation) -> None:
+        """An op with no tensor result (a scalar read from a tensor) works on whole operands."""
+        with ir.InsertionPoint(op), op.location:
+            for position, operand in enumerate(op.operands):
+                if is_tensor(operand):
+                    op.operands[position] = self._at(operand, Sharding.replicated(len(shape_of(operand))), op)
+
+    def _constant(self, op: ir.Operation) -> None:
+        """A constant table stays whole in the program; every device takes its slice of it."""
+        result = op.results[0]
+        whole = Sharding.replicated(len(shape_of(result)))
+        self.places[result] = _Place(shape_of(result), element_of(result), {whole: result})
+        _forget(op)
+
+    def _complete(self, result: ir.Value, op: ir.Operation, following: ir.Operation | None) -> None:
+        """Combine a partial result as its annotation says; whole ones are moved when somebody needs them elsewhere."""
+        place = self.places.get(result)
+        if place is None or following is None or not list(result.uses):
+            return
+        made = next(iter(place.copies))
+        declared = self._declared(result)
+        left = tuple(entry for entry in declared.partial if entry in made.partial)
+        if set(made.partial) != set(left):
+            with ir.InsertionPoint(following), op.location:
+                self._bring(place, Sharding(declared.dims, left), f"partial result of {op.name}")
+
+    def _at(self, value: ir.Value, wanted: Sharding, user: ir.Operation) -> ir.Value:
+        """The local value of `value` when it lies as `wanted`, at the insertion point."""
+        if value not in self.places:
+            return self._free_copy(value, wanted)
+        return self._bring(self.places[value], wanted, f"operand of {user.name}")
+
+    def _bring(self, place: _Place, wanted: Sharding, cause: str) -> ir.Value:
+        if wanted in place.copies:
+            return place.copies[wanted]
+        size = ELEMENT_BYTES.get(place.element, 4)
+        routes = [
+            (route(source, wanted, place.shape, size, self.mesh, self.links), number, source)
+            for number, source in enumerate(place.copies)
+            if not set(wanted.partial) - set(source.partial)
+        ]
+        best, _, source = min(routes, key=lambda entry: (entry[0].seconds, entry[1]))
+        value = place.copies[source]
+        for step in best.steps:
+            shape = step.after.local_shape(place.shape, self.mesh)
+            value = self.emitter.step(value, step, shape, f"{cause}: {_told(step, source, wanted)}")
+            place.copies.setdefault(step.after, value)
+        return value
+
+    def _free_copy(self, value: ir.Value, wanted: Sharding) -> ir.Value:
+        """An empty tensor, splat or constant fill at the local shape."""
+        shape = wanted.local_shape(self.free[value], self.mesh)
+        key = (value, shape)
+        if key not in self.made:
+            self.made[key] = value if shape == self.free[value] else _remade(value, shape)
+        return self.made[key]
+
+    def _return(self, op: ir.Operation) -> None:
+        written: list[dict[str, ir.Attribute]] = [{} for _ in op.operands]
+        with ir.InsertionPoint(op), op.location:
+            for position, operand in enumerate(list(op.operands)):
+                if is_tensor(operand):
+                    wanted = self._returned(position, operand)
+                    written[position] = {SHARDING: ir.StringAttr.get(str(wanted))}
+                    op.operands[position] = self._at(operand, wanted, op)
+        extend_attributes(self.function, "res_attrs", written)
+
+    def _returned(self, position: int, operand: ir.Value) -> Sharding:
+        """How a result lies: an update as the argument that it replaces, another value as it is declared."""
+        updates = self.reading.graph.updates
+        if position in updates:
+            return self.shardings[self.reading.graph.arguments[updates[position]]]
+        if operand in self.places:
+            return self._declared(operand).complete()
+        return Sharding.replicated(len(shape_of(operand)))
+
+    def _erase_unused(self) -> None:
+        for op in reversed([view.operation for view in self.block.operations]):
+            pure = op.name in ("tensor.empty", "arith.constant", "linalg.fill", "linalg.generic", "tm_tensor.scatter")
+            if pure and not any(list(result.uses) for result in op.results):
+                op.erase()
+
+    def _set_function_type(self) -> None:
+        inputs = [argument.type for argument in self.block.arguments]
+        results = [operand.type for operand in list(self.block.operations)[-1].operands]
+        self.function.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, results))
+
+
+def _remade(value: ir.Value, shape: Sequence[int]) -> ir.Value:
+    """A free value of another shape, at the insertion point."""
+    op = value.owner
+    type_ = tensor_type(shape, ir.RankedTensorType(value.type).element_type)
+    if op.name == "tensor.empty":
+        return tensor.EmptyOp(list(shape), type_.element_type).result
+    if op.name == "arith.constant":
+        held = ir.DenseElementsAttr(op.attributes["value"]).get_splat_value()
+        return arith.ConstantOp(type_, ir.DenseElementsAttr.get_splat(type_, held)).result
+    empty = tensor.EmptyOp(list(shape), type_.element_type).result
+    return linalg.fill(op.operands[0], outs=[empty])
+
+
+def _forget(op: ir.Operation) -> None:
+    """What was asked of an op means nothing in the program of one device."""
+    for name in (SHARDING, CONSTRAINT):
+        if name in op.attributes:
+            del op.attributes[name]
+
+
+def _is_empty(value: ir.Value) -> bool:
+    return not isinstance(value, ir.BlockArgument) and value.owner.name == "tensor.empty"
+
+
+def _replace_in_regions(op: ir.Operation, old: ir.Value, new: ir.Value) -> None:
+    for inner in region_ops(op):
+        for number, operand in enumerate(inner.operands):
+            if operand == old:
+                inner.operands[number] = new
+
+
+def _told(step: Step, source: Sharding, wanted: Sharding) -> str:
+    what = {StepKind.ALL_REDUCE: "combined", StepKind.REDUCE_SCATTER: "combined and split"}.get(step.kind, "moved")
+    return f"{what} from {source} to {wanted}"
+
+
+def cause_of(op: ir.Operation) -> str:
+    """Why a collective is in the program: what it does for which op, and the user's source line."""
+    text = ir.StringAttr(op.attributes["jogak.cause"]).value if "jogak.cause" in op.attributes else op.name
+    return f"{text} at {source_location(op.location)}"

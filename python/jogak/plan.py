@@ -1,0 +1,103 @@
+"""The Python API: a model in memory in, a plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from jogak.compiler import Compilation, compile_model
+from jogak.configuration import Configuration
+from jogak.errors import JogakError
+from jogak.ingress.model import Model
+from jogak.ingress.options import Autocast, ImportOptions, Loss, Optimizer
+from jogak.ir.module import print_module
+from jogak.report.manifest import build_manifest
+from jogak.report.output import check_target, write_output
+from jogak.report.summary import summary
+from jogak.sharding.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A finished compilation.
+
+    Attributes:
+        compilation: the programs and what was promised of them.
+    """
+
+    compilation: Compilation
+
+    @property
+    def shardings(self) -> dict[str, str]:
+        """How each argument lies on the mesh, by name."""
+        return {entry["name"]: entry["sharding"] for entry in self.manifest["arguments"]}
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The content of manifest.json."""
+        return build_manifest(self.compilation)
+
+    @property
+    def program(self) -> str:
+        """The annotated whole program as MLIR text."""
+        return print_module(self.compilation.program)
+
+    @property
+    def device_program(self) -> str:
+        """The program of one device as MLIR text."""
+        return print_module(self.compilation.device)
+
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write the output folder, as `jogak compile -o` does.
+
+        Raises:
+            JogakError: the folder exists and `force` is not given, or cannot be written.
+        """
+        check_target(Path(folder), force=force)
+        write_output(self.compilation, Path(folder))
+
+    def __str__(self) -> str:
+        return summary(self.compilation)
+
+
+def compile(
+    model: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    mesh: str | Mesh,
+    train: Optimizer | str | None = None,
+    loss: Loss | None = None,
+    autocast: Autocast | None = None,
+    shard: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Compile a model for the devices of a mesh.
+
+    Args:
+        model: any module; its weights may be on the meta device.
+        args: example inputs, which fix all shapes.
+        kwargs: example inputs passed by name.
+        mesh: `data=2,model=4`, or a `Mesh`.
+        train: `"sgd"`, `"adamw"` or an `Optimizer` makes a training step; None compiles inference.
+        loss: loss on the model's output; None uses the one that the model returns.
+        autocast: mixed precision.
+        shard: argument-name patterns to shardings, as with `--shard`; later entries win.
+        seed: of the values that the model does not bring.
+
+    Raises:
+        JogakError: the model or an argument is wrong.
+    """
+    if isinstance(train, str):
+        if train not in ("sgd", "adamw"):
+            raise JogakError(f"unknown optimizer {train!r}", where="train", hint="known: sgd, adamw")
+        train = Optimizer(train)  # type: ignore[arg-type]
+    options = ImportOptions(train, loss, autocast, seed)
+    name = type(model).__name__
+    requests = [(f"{pattern}={spec}", "shard") for pattern, spec in (shard or {}).items()]
+    configuration = Configuration(name, str(mesh), options, requests)
+    return Plan(compile_model(configuration, Model(name, model, tuple(args), dict(kwargs or {}))))

@@ -1,0 +1,160 @@
+"""The manifest: everything that a compilation decided and promised, as deterministic JSON (times aside, under keys named `seconds`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch_mlir import ir
+
+from jogak.cost.links import Links
+from jogak.errors import JogakError
+from jogak.ir.module import main_function, print_module
+from jogak.ir.structured import element_of, shape_of
+from jogak.report.promise import Promise
+from jogak.sharding.annotation import SHARDING, read_arguments
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import argument_attributes, result_attributes
+from jogak.sharding.sharding import Sharding
+
+if TYPE_CHECKING:
+    from jogak.compiler import Compilation
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+_TOOLS = ("jogak", "torch", "torch-mlir")
+
+
+def build_manifest(made: Compilation) -> dict[str, Any]:
+    """The manifest of a finished compilation; its keys are those of `docs/manifest.schema.json`."""
+    function = main_function(made.program).operation
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tools": {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}},
+        "input_sha256": _input_hash(made),
+        "configuration": made.configuration.to_json(),
+        "mesh": {"axes": list(made.mesh.axes), "shape": list(made.mesh.shape), "devices": made.mesh.devices},
+        "arguments": _arguments(function, made.mesh),
+        "results": _results(function, made.mesh),
+        "modules": {"program": "program.mlir", "device": "device.mlir", "devices": made.mesh.devices},
+        "weights": _weights(made),
+        "predicted": _predicted(made.promise or Promise()),
+        "search": None,
+        "remat": None,
+        "phases": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in made.seconds.items()],
+        "coverage": made.coverage.to_json() if made.coverage else None,
+        "warnings": [diagnostic.render() for diagnostic in made.diagnostics],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _input_hash(made: Compilation) -> str:
+    """SHA-256 of the program that is compiled, weights aside."""
+    return hashlib.sha256(print_module(made.program, elide=None).encode()).hexdigest()
+
+
+def _arguments(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
+    block = function.regions[0].blocks[0]
+    described = []
+    for value, argument, attributes in zip(
+        block.arguments, read_arguments(function), argument_attributes(function), strict=True
+    ):
+        entry = _tensor(value, attributes, mesh)
+        if argument.logical != argument.shape:
+            entry["logical_shape"] = list(argument.logical)
+        described.append({"name": argument.name, "role": argument.role, **entry})
+    return described
+
+
+def _results(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
+    returned = list(list(function.regions[0].blocks[0].operations)[-1].operands)
+    described: list[dict[str, Any]] = []
+    for number, (value, attributes) in enumerate(zip(returned, result_attributes(function), strict=True)):
+        entry: dict[str, Any] = {
+            "name": _text(attributes, "jogak.name", f"result{number}"),
+            "role": _text(attributes, "jogak.role", "output"),
+            **_tensor(value, attributes, mesh),
+        }
+        if "jogak.updates" in attributes:
+            entry["updates"] = int(ir.IntegerAttr(attributes["jogak.updates"]).value)
+        described.append(entry)
+    return described
+
+
+def _tensor(value: ir.Value, attributes: ir.DictAttr, mesh: Mesh) -> dict[str, Any]:
+    shape = shape_of(value)
+    sharding = Sharding.parse(_text(attributes, SHARDING, str(Sharding.replicated(len(shape))))).complete()
+    return {
+        "element": element_of(value),
+        "shape": list(shape),
+        "local_shape": list(sharding.local_shape(shape, mesh)),
+        "sharding": str(sharding),
+    }
+
+
+def _text(attributes: ir.DictAttr, key: str, default: str) -> str:
+    return str(ir.StringAttr(attributes[key]).value) if key in attributes else default
+
+
+def _weights(made: Compilation) -> dict[str, Any]:
+    if made.weights is None:
+        return {"source": "initialize", "seed": made.configuration.options.seed}
+    return {"source": "files", "files": ["weights/parameters.safetensors"]}
+
+
+def _predicted(promise: Promise) -> dict[str, Any]:
+    links = Links()
+    return {
+        "step_time_s": promise.step_time_s,
+        "compute_time_s": promise.compute_time_s,
+        "communication_time_s": promise.communication_time_s,
+        "peak_memory_bytes": promise.peak_memory_bytes,
+        "collectives": promise.collectives,
+        "flops": promise.flops,
+        "machine": vars(links),
+    }
+
+
+def dump(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest."""
+    return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of an output folder.
+
+    Raises:
+        JogakError: the folder is missing, is not a complete output of `jogak compile`, or is of another schema version.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise JogakError("there is no such folder", where=str(folder), hint="jogak compile MODEL -o DIR makes one")
+    if not path.is_file():
+        raise JogakError(
+            "the folder holds no manifest.json: it is not a finished output of jogak compile",
+            where=str(folder),
+            hint="run jogak compile MODEL -o DIR again",
+        )
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise JogakError(f"not valid JSON: {error}", where=str(path), hint="run jogak compile again") from None
+    found = manifest.get("schema_version")
+    if found != SCHEMA_VERSION:
+        raise JogakError(
+            f"the manifest has schema version {found}, this is {SCHEMA_VERSION}",
+            where=str(path),
+            hint="compile the model again with this version of Jogak",
+        )
+    return manifest

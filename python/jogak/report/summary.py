@@ -1,0 +1,43 @@
+"""What `jogak compile` says when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jogak.compiler import Compilation
+
+
+def size(count: float) -> str:
+    """Bytes for people: `3.2 MiB`."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} GiB"
+
+
+def summary(made: Compilation, folder: Path | None = None) -> str:
+    """The plan in a few lines: collectives by kind and axis, memory, arithmetic, coverage, times."""
+    written = f" -> {folder}" if folder else ""
+    lines = [f"{made.configuration.model} for {made.mesh.devices} devices ({made.mesh}){written}"]
+    promise, covered = made.promise, made.coverage
+    if promise is not None:
+        for kind, entry in promise.collectives.items():
+            for axes, along in entry["by_axis"].items():
+                lines.append(f"  {kind:15} on {axes:12} {along['count']:5} times, {size(along['bytes'])} per device")
+        if not promise.collectives:
+            lines.append("  no collectives")
+        lines.append(f"  peak memory     {size(promise.peak_memory_bytes)} per device")
+        lines.append(f"  arithmetic      {promise.flops:.3g} operations per device")
+    if covered is not None:
+        share = covered.fallback_flops / covered.flops if covered.flops else 0.0
+        lines.append(
+            f"  coverage        {covered.by_rule} of {covered.nodes} ops split by rule, {covered.partly} with a dimension "
+            f"that stays whole, {covered.unknown} replicated ({share:.2%} of the arithmetic)"
+        )
+    lines.append("  seconds         " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in made.seconds.items()))
+    return "\n".join(lines)

@@ -1,0 +1,218 @@
+"""Running an output folder on the simulator, and comparing every result with PyTorch eager on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jogak.configuration import Configuration
+from jogak.errors import JogakError
+from jogak.ingress.reference import initial_values, run_reference
+from jogak.ir.context import new_context, parse_file
+from jogak.runtime.program import load_program
+from jogak.runtime.counts import CollectiveCounts
+from jogak.runtime.sharded import shard_value, unshard_value
+from jogak.runtime.simulator import SimulationResult, simulate
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.sharding import Sharding
+
+_TOLERANCE = {"f64": 1e-5, "f32": 1e-5, "bf16": 2e-2, "f16": 2e-2}
+"""Largest relative error that passes, by the narrowest float that is computed in."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One result against PyTorch's.
+
+    Attributes:
+        name: `jogak.name` of the result.
+        role: `output`, `loss` or `update`.
+        absolute: largest absolute difference.
+        relative: that, divided by the largest magnitude of PyTorch's result.
+        disagreement: largest absolute difference between devices that should hold the same piece.
+    """
+
+    name: str
+    role: str
+    absolute: float
+    relative: float
+    disagreement: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a check.
+
+    Attributes:
+        comparisons: one for each result.
+        counted: collectives that the simulator counted.
+        promised: collectives that the manifest promises.
+        precision: what both sides computed in.
+        tolerance: largest relative error that passes.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    counted: Mapping[str, Any]
+    promised: Mapping[str, Any]
+    precision: str
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every result is within tolerance and every promised collective happened, no more and no less."""
+        close = all(each.relative <= self.tolerance for each in self.comparisons)
+        return close and self.counted == self.promised
+
+    def describe(self, most: int = 12) -> str:
+        """A table of the results with the largest errors, and the verdict."""
+        ranked = sorted(self.comparisons, key=lambda each: (each.role != "loss", -each.relative))
+        width = max(len(each.name) for each in ranked[:most])
+        lines = [f"{'result':{width}}  role     largest absolute error  relative"]
+        for each in ranked[:most]:
+            lines.append(f"{each.name:{width}}  {each.role:7}  {each.absolute:22.3e}  {each.relative:8.2e}")
+        if len(ranked) > most:
+            lines.append(f"... and {len(ranked) - most} more with smaller errors")
+        worst = max(each.relative for each in ranked)
+        met = "as promised" if self.counted == self.promised else f"NOT as promised: {self.promised}, counted {self.counted}"
+        lines.append(f"collectives {met}")
+        verdict = "passed" if self.passed else "FAILED"
+        lines.append(
+            f"{verdict}: {len(ranked)} results equal PyTorch eager to {worst:.2e} relative (tolerance {self.tolerance:g}, "
+            f"computed in {self.precision})"
+        )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A run of the per-device programs.
+
+    Attributes:
+        results: each result of the program, whole.
+        disagreement: for each result the largest difference between devices that should agree.
+        result: what the simulator says.
+    """
+
+    results: Mapping[str, Tensor]
+    disagreement: Mapping[str, float]
+    result: SimulationResult
+
+    def describe(self) -> str:
+        """Losses and collectives, for people."""
+        lines = [f"{name} = {value.item():.6g}" for name, value in self.results.items() if value.numel() == 1]
+        lines.append(f"{len(self.results)} results")
+        for kind, entry in counted_json(self.result.collectives).items():
+            lines.append(f"{kind}: {entry['count']} times, {entry['bytes']} bytes per device")
+        return "\n".join(lines)
+
+
+def counted_json(counts: CollectiveCounts) -> dict[str, Any]:
+    """What was counted, in the form in which the manifest promises it."""
+    return {
+        kind: {
+            "count": counts.total(kind).count,
+            "bytes": counts.total(kind).bytes,
+            "by_axis": {axes: {"count": each.count, "bytes": each.bytes} for axes, each in row.items()},
+        }
+        for kind, row in counts.by_kind.items()
+    }
+
+
+def simulate_folder(
+    folder: Path, manifest: Mapping[str, Any], precision: str | None, values: Mapping[str, Tensor] | None = None
+) -> Simulated:
+    """Execute every device's program of an output folder.
+
+    Args:
+        precision: `f64` holds every float in double; None or `declared` computes as the program says.
+        values: for each argument its whole value; the model's own weights and random inputs by default.
+
+    Raises:
+        JogakError: the folder is incomplete.
+    """
+    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    context = new_context()
+    program = load_program(parse_file(folder / manifest["modules"]["device"], context))
+    given = values if values is not None else load_values(folder, manifest)
+    per_device: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
+    for argument in manifest["arguments"]:
+        whole = given[argument["name"]].reshape(argument["shape"])
+        for device, piece in enumerate(shard_value(whole, Sharding.parse(argument["sharding"]), mesh)):
+            per_device[device][argument["name"]] = piece
+    result = simulate(program, mesh, per_device, precision="f64" if precision == "f64" else None)
+    results: dict[str, Tensor] = {}
+    disagreement: dict[str, float] = {}
+    for number, described in enumerate(manifest["results"]):
+        pieces = [outputs[number] for outputs in result.outputs]
+        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh)
+        results[described["name"]] = whole
+        disagreement[described["name"]] = difference
+    return Simulated(results, disagreement, result)
+
+
+def load_values(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A whole value for every argument: weights from the folder or from the seed, zero optimizer state, random inputs.
+
+    Raises:
+        JogakError: the weights file is missing.
+    """
+    configuration = Configuration.from_json(manifest["configuration"])
+    values = initial_values(configuration.model, configuration.options)
+    for name in manifest["weights"].get("files", []):
+        from jogak.ingress.weights import read_weights
+
+        path = folder / name
+        if not path.is_file():
+            raise JogakError("the weights file is missing", where=str(path), hint="compile the model again")
+        values |= read_weights(path)
+    return values
+
+
+def check_run(folder: Path, manifest: Mapping[str, Any], precision: str | None, tolerance: float | None) -> Outcome:
+    """Run a folder and compare every result with PyTorch eager.
+
+    Args:
+        precision: `f64` or `declared`. By default a training step is checked in f64, since Adam's update divides by the
+            gradient's magnitude and turns rounding noise into whole steps; inference as the program says.
+        tolerance: largest relative error that passes; by default 1e-5, for 16-bit floats 2e-2.
+
+    Raises:
+        JogakError: the folder is incomplete, or PyTorch cannot run the model.
+    """
+    configuration = Configuration.from_json(manifest["configuration"])
+    narrow = _narrowest(manifest, configuration)
+    chosen = precision or ("f64" if configuration.options.training and narrow == "f32" else "declared")
+    computed = "f64" if chosen == "f64" else narrow
+    values = load_values(folder, manifest)
+    simulated = simulate_folder(folder, manifest, chosen, {name: value.clone() for name, value in values.items()})
+    dtype = torch.float64 if chosen == "f64" else None
+    expected = run_reference(configuration.model, configuration.options, values, dtype=dtype)
+    comparisons = tuple(
+        _compare(described, simulated, expected[described["name"]]) for described in manifest["results"]
+    )
+    counted = counted_json(simulated.result.collectives)
+    limit = tolerance if tolerance is not None else _TOLERANCE[computed]
+    return Outcome(comparisons, counted, manifest["predicted"]["collectives"], computed, limit)
+
+
+def _narrowest(manifest: Mapping[str, Any], configuration: Configuration) -> str:
+    elements = {entry["element"] for entry in (*manifest["arguments"], *manifest["results"])}
+    if configuration.options.autocast == "bf16" or "bf16" in elements:
+        return "bf16"
+    return "f16" if "f16" in elements else "f32"
+
+
+def _compare(described: Mapping[str, Any], simulated: Simulated, expected: Tensor) -> Comparison:
+    name = described["name"]
+    got = simulated.results[name].reshape(expected.shape)
+    wide = torch.float64 if got.is_floating_point() else torch.int64
+    difference = (got.to(wide) - expected.to(wide)).abs()
+    absolute = float(difference.max()) if difference.numel() else 0.0
+    scale = float(expected.to(wide).abs().max()) if expected.numel() else 0.0
+    relative = absolute / scale if scale else absolute
+    return Comparison(name, described["role"], absolute, relative, simulated.disagreement[name])

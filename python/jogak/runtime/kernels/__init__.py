@@ -1,0 +1,1 @@
+"""Kernels: one op of a program as a `torch.fx.GraphModule`."""

@@ -1,0 +1,112 @@
+"""Cutting a value into what each device holds, and putting it together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from jogak.runtime.collectives import combine
+from jogak.runtime.errors import SimulationError
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.sharding import Combiner, Sharding
+
+
+def shard_value(tensor: Tensor, sharding: Sharding, mesh: Mesh) -> list[Tensor]:
+    """What each device holds of a value.
+
+    A partial sum (or product) holds the value on the first device of the axis and the identity on the others; for
+    maxima, minima and bitwise combiners every device holds the value.
+
+    Raises:
+        JogakError: a dimension cannot be divided evenly.
+    """
+    sharding.local_shape(tuple(tensor.shape), mesh)
+    return [_local(tensor, sharding, mesh, device) for device in range(mesh.devices)]
+
+
+def _local(tensor: Tensor, sharding: Sharding, mesh: Mesh, device: int) -> Tensor:
+    place = mesh.coordinates(device)
+    for dim, (start, size) in enumerate(_window(tuple(tensor.shape), sharding, mesh, device)):
+        tensor = tensor.narrow(dim, start, size)
+    for axis, kind in sharding.partial:
+        if place[axis] and kind in (Combiner.ADD, Combiner.MUL):
+            tensor = torch.full_like(tensor, 0 if kind == Combiner.ADD else 1)
+    return tensor.contiguous()
+
+
+def _window(shape: Sequence[int], sharding: Sharding, mesh: Mesh, device: int) -> list[tuple[int, int]]:
+    """For each dimension the first element and the number of elements on a device."""
+    place = mesh.coordinates(device)
+    window = []
+    for size, axes in zip(shape, sharding.dims, strict=True):
+        index = 0
+        for axis in axes:
+            index = index * mesh.sizes[axis] + place[axis]
+        local = size // mesh.size(axes)
+        window.append((index * local, local))
+    return window
+
+
+def unshard_value(
+    tensors: Sequence[Tensor], sharding: Sharding, mesh: Mesh, *, tolerance: float = 1e-5
+) -> tuple[Tensor, float]:
+    """The whole value from what each device holds; partial results are combined.
+
+    Args:
+        tensors: the local tensor of each device.
+        sharding: how the value lies on the mesh.
+        mesh: the mesh.
+        tolerance: how far replicas may differ, relative to the largest magnitude among them.
+
+    Returns:
+        The value, and the largest absolute difference between replicas.
+
+    Raises:
+        SimulationError: replicas differ by more than the tolerance.
+    """
+    complete = _complete(list(tensors), sharding, mesh)
+    local = complete[0].shape
+    shape = [size * mesh.size(axes) for size, axes in zip(local, sharding.dims, strict=True)]
+    whole = complete[0].new_empty(shape)
+    first: dict[tuple[tuple[int, int], ...], int] = {}
+    largest = 0.0
+    for device, tensor in enumerate(complete):
+        window = tuple(_window(shape, sharding, mesh, device))
+        if window in first:
+            difference, scale = _difference(complete[first[window]], tensor)
+            if not difference <= tolerance * scale:
+                raise SimulationError(
+                    f"devices {first[window]} and {device} hold replicas that differ by up to {difference:.3g}",
+                    hint=f"the tolerance is {tolerance:g}, relative to the largest magnitude",
+                )
+            largest = max(largest, difference)
+            continue
+        first[window] = device
+        view = whole
+        for dim, (start, size) in enumerate(window):
+            view = view.narrow(dim, start, size)
+        view.copy_(tensor)
+    return whole, largest
+
+
+def _complete(tensors: list[Tensor], sharding: Sharding, mesh: Mesh) -> list[Tensor]:
+    """Combine partial results: every device of a group gets the complete one."""
+    for axis, kind in sharding.partial:
+        for group in mesh.groups([axis]):
+            total = combine(str(kind), [tensors[device] for device in group])
+            for device in group:
+                tensors[device] = total
+    return tensors
+
+
+def _difference(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """The largest difference and the largest finite magnitude; equal NaNs and infinities do not differ."""
+    x, y = a.double(), b.double()
+    same = (x == y) | (torch.isnan(x) & torch.isnan(y))
+    if bool(same.all()):
+        return 0.0, 0.0
+    scale = float(torch.maximum(x.abs(), y.abs()).nan_to_num(posinf=0.0).max())
+    difference = torch.where(same, 0.0, (x - y).abs())
+    return float(difference.nan_to_num(nan=torch.inf, posinf=torch.inf).max()), scale

@@ -1,0 +1,154 @@
+"""Machine code of the lower bound: sequential tree-reweighted message passing, and prices on memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jogak.search.jit import INFINITY, Floats, Ints, kernel
+
+
+@kernel()
+def _send_right(buffer: Floats, w: Floats, message: Floats) -> None:
+    count = len(message)
+    message[:] = INFINITY
+    for s in range(len(buffer)):
+        base = buffer[s]
+        row = w[s * count : (s + 1) * count]
+        for t in range(count):
+            value = base + row[t]
+            message[t] = value if value < message[t] else message[t]
+
+
+@kernel(fast=True)
+def _send_left(buffer: Floats, w: Floats, message: Floats) -> None:
+    count = len(buffer)
+    for s in range(len(message)):
+        row = w[s * count : (s + 1) * count]
+        best = INFINITY
+        for t in range(count):
+            value = buffer[t] + row[t]
+            best = value if value < best else best
+        message[s] = best
+
+
+@kernel(
+    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], f8[::1],"
+    "b1, f8[::1], i8[::1]"
+)
+def pass_messages(
+    first: Ints,
+    unary: Floats,
+    left: Ints,
+    right: Ints,
+    table: Ints,
+    pair: Floats,
+    begin: Ints,
+    edges: Ints,
+    at_left: Ints,
+    to_left: Floats,
+    at_right: Ints,
+    to_right: Floats,
+    forward: bool,
+    marginal: Floats,
+    choice: Ints,
+) -> float:
+    """One sweep over all variables, in their order or against it; returns the lower bound that it proves.
+
+    The method is TRW-S (Kolmogorov, "Convergent tree-reweighted message passing for energy minimization", 2006). After
+    a sweep every cost table, with what its variables gave it and its messages took, is nonnegative, so that the parts
+    that the variables kept are a lower bound. `left[e] < right[e]` is required.
+
+    Args:
+        at_left, to_left: `to_left[at_left[e]:at_left[e + 1]]` is the message of edge e to its left variable.
+        at_right, to_right: the same for the right one.
+        marginal: filled; how much more than the bound of the sweep before a choice with this state costs at least.
+        choice: filled with a state for each variable, chosen one after another given those before it.
+    """
+    size = len(first) - 1
+    bound = 0.0
+    for step in range(size):
+        v = step if forward else size - 1 - step
+        lo, hi = first[v], first[v + 1]
+        total = marginal[lo:hi]
+        total[:] = unary[lo:hi]
+        greedy = unary[lo:hi].copy()
+        ahead, behind = 0, 0
+        for p in range(begin[v], begin[v + 1]):
+            e = edges[p]
+            kb = first[right[e] + 1] - first[right[e]]
+            is_left = left[e] == v
+            message = to_left[at_left[e] : at_left[e + 1]] if is_left else to_right[at_right[e] : at_right[e + 1]]
+            for s in range(hi - lo):
+                total[s] += message[s]
+            if is_left == forward:
+                ahead += 1
+                for s in range(hi - lo):
+                    greedy[s] += message[s]
+            else:
+                behind += 1
+                if is_left:
+                    t = choice[right[e]]
+                    for s in range(hi - lo):
+                        greedy[s] += pair[table[e] + s * kb + t]
+                else:
+                    row = table[e] + choice[left[e]] * kb
+                    for s in range(hi - lo):
+                        greedy[s] += pair[row + s]
+        choice[v] = greedy.argmin()
+        share = 1.0 / max(ahead, behind, 1)
+        least = total.min()
+        bound += (1.0 - share * ahead) * least
+        for p in range(begin[v], begin[v + 1]):
+            e = edges[p]
+            if (left[e] == v) != forward:
+                continue
+            w = pair[table[e] : table[e + 1]]
+            if forward:
+                buffer = share * total - to_left[at_left[e] : at_left[e + 1]]
+                _send_right(buffer, w, to_right[at_right[e] : at_right[e + 1]])
+            else:
+                buffer = share * total - to_right[at_right[e] : at_right[e + 1]]
+                _send_left(buffer, w, to_left[at_left[e] : at_left[e + 1]])
+        total -= least
+    return bound
+
+
+@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], f8[::1], f8[::1]")
+def add_prices(
+    first: Ints, row_of: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, summed: Floats, unary: Floats
+) -> None:
+    """Charge each state for the memory that it occupies; `summed[t]` is the sum of the prices of all times before t."""
+    for v in range(len(first) - 1):
+        for q in range(row_of[v], row_of[v + 1]):
+            price = summed[upper[q]] - summed[lower[q]]
+            if price == 0:
+                continue
+            for s in range(first[v + 1] - first[v]):
+                unary[first[v] + s] += price * amount[rows[q] + s]
+
+
+@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], f8[::1]")
+def occupy(
+    first: Ints, row_of: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, choice: Ints, profile: Floats
+) -> None:
+    """Fill `profile` with the summed usage of a choice at each time."""
+    profile[:] = 0
+    for v in range(len(first) - 1):
+        for q in range(row_of[v], row_of[v + 1]):
+            value = amount[rows[q] + choice[v]]
+            profile[lower[q]] += value
+            if upper[q] < len(profile):
+                profile[upper[q]] -= value
+    for t in range(1, len(profile)):
+        profile[t] += profile[t - 1]
+
+
+@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1]")
+def cost_of(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, pair: Floats, choice: Ints) -> float:
+    """The cost of a choice, memory aside."""
+    total = 0.0
+    for v in range(len(first) - 1):
+        total += unary[first[v] + choice[v]]
+    for e in range(len(left)):
+        total += pair[table[e] + choice[left[e]] * (first[right[e] + 1] - first[right[e]]) + choice[right[e]]]
+    return total

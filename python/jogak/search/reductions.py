@@ -1,0 +1,137 @@
+"""Exact reductions: fewer variables and states, the same best choice, memory limit included.
+
+Contest instances shrink by one to two orders of magnitude here, because most of their cost tables are ties: they
+forbid all but one partner for each state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jogak.search import reduction_kernels as kernels
+from jogak.search.flat import Graph, Usage, incidence, offsets
+from jogak.search.jit import INFINITY, Ints
+from jogak.search.memory import Memory, build_memory, remove_oversized
+
+_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A smaller problem and the way back.
+
+    Attributes:
+        graph: variables and costs; every variable has a state unless `possible` is False.
+        memory: what the variables occupy.
+        root: for each node of the problem as given, its variable.
+        position, state: `state[position[i] + s]` is the strategy of node i when its variable is in state s.
+        possible: False when the reductions prove that no choice is feasible.
+    """
+
+    graph: Graph
+    memory: Memory
+    root: Ints
+    position: Ints
+    state: Ints
+    possible: bool
+
+    def expand(self, states: Ints) -> Ints:
+        """The strategy of each node, from the state of each variable."""
+        return self.state[self.position + states[self.root]]
+
+
+def reduce(graph: Graph, usage: Usage) -> Reduced:
+    """Apply consistency, ties, merging and dominance until nothing changes."""
+    counts = graph.states
+    graph = replace(graph, unary=graph.unary.copy())
+    state = np.arange(len(graph.unary), dtype=np.int64) - np.repeat(graph.first[:-1], counts)
+    memory = build_memory(usage, counts, np.arange(graph.size), graph.first[:-1].copy(), state)
+    current = Reduced(graph, memory, np.arange(graph.size), graph.first[:-1].copy(), state, True)
+    for _ in range(_ROUNDS):
+        merged = _merge(current)
+        if merged is None:
+            return replace(current, possible=False)
+        graph = merged.graph
+        memory = build_memory(usage, graph.states, merged.root, merged.position, merged.state)
+        merged = replace(merged, memory=memory)
+        removed = _remove_states(merged)
+        if memory.capacity.min(initial=0) < 0:
+            return replace(merged, possible=False)
+        settled = removed == 0 and graph.size == current.graph.size and len(graph.pair) == len(current.graph.pair)
+        current = merged
+        if settled:
+            break
+    final = _merge(current)
+    if final is None:
+        return replace(current, possible=False)
+    memory = build_memory(usage, final.graph.states, final.root, final.position, final.state)
+    return replace(final, memory=memory)
+
+
+def _merge(current: Reduced) -> Reduced | None:
+    """One round of consistency and merging; None when some variable has no state left."""
+    graph = current.graph
+    begin, edges = incidence(graph)
+    arrays = (graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair)
+    kernels.make_consistent(*arrays, begin, edges)
+    possible = offsets((graph.unary < INFINITY).astype(np.int64))
+    kept = possible[graph.first[1:]] - possible[graph.first[:-1]]
+    if kept.min(initial=1) == 0:
+        return None
+    ties = kernels.find_ties(*arrays)
+    root, via, order = (np.empty(graph.size, np.int64) for _ in range(3))
+    starts = np.argsort(-kept, kind="stable")
+    kernels.grow_trees(ties, graph.left, graph.right, begin, edges, starts, root, via, order)
+    position = offsets(kept[root])
+    state = np.empty(position[-1], np.int64)
+    kernels.trace_states(*arrays, root, via, order, position[:-1].copy(), kept, state)
+    roots = np.flatnonzero(via < 0)
+    renamed = np.full(graph.size, -1, np.int64)
+    renamed[roots] = np.arange(len(roots))
+    smaller = _merge_costs(graph, root, renamed, offsets(kept[roots]), position[:-1].copy(), state)
+    return _compose(current, smaller, renamed[root], position[:-1], state)
+
+
+def _merge_costs(graph: Graph, root: Ints, renamed: Ints, first: Ints, position: Ints, state: Ints) -> Graph:
+    unary = np.zeros(first[-1])
+    kernels.merge_unary(graph.first, graph.unary, root, renamed, position, state, first, unary)
+    ends = np.stack([renamed[root[graph.left]], renamed[root[graph.right]]])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    counts = np.diff(first)
+    separate = (low != high) & (counts[low] > 1) & (counts[high] > 1)
+    group = np.full(len(low), -1, np.int64)
+    keys, group[separate] = np.unique(low[separate] * len(counts) + high[separate], return_inverse=True)
+    left, right = keys // max(len(counts), 1), keys % max(len(counts), 1)
+    table = offsets(counts[left] * counts[right])
+    pair = np.zeros(table[-1])
+    kernels.merge_pairs(
+        graph.first, graph.left, graph.right, graph.table, graph.pair, root, renamed, position, state, group,
+        first, table, unary, pair,
+    )  # fmt: skip
+    useful = kernels.normalize(first, unary, left, right, table, pair).astype(bool)
+    sizes = np.diff(table)
+    entries = np.repeat(useful, sizes)
+    return Graph(first, unary, left[useful], right[useful], offsets(sizes[useful]), pair[entries])
+
+
+def _compose(current: Reduced, graph: Graph, variable: Ints, position: Ints, state: Ints) -> Reduced:
+    """Chain the way back of this round behind the way back so far."""
+    root = variable[current.root]
+    counts = graph.states[root]
+    rows = offsets(counts)
+    inner = np.repeat(position[current.root], counts) + np.arange(rows[-1]) - np.repeat(rows[:-1], counts)
+    outer = np.repeat(current.position, counts) + state[inner]
+    return replace(current, graph=graph, root=root, position=rows[:-1], state=current.state[outer])
+
+
+def _remove_states(current: Reduced) -> int:
+    """Mark states impossible that memory rules out or another state dominates; returns how many."""
+    graph, memory = current.graph, current.memory
+    removed = remove_oversized(
+        graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, memory.capacity,
+        graph.unary,
+    )  # fmt: skip
+    arrays = (graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair)
+    return removed + kernels.remove_dominated(*arrays, *incidence(graph), memory.row_of, memory.rows, memory.amount)

@@ -1,0 +1,128 @@
+"""For one op with sharded tensors around it: which factor each mesh axis splits, at the least cost.
+
+This is the local decision that partition needs wherever the annotations leave a choice: all sensible assignments are
+priced (moving operands there, the local computation, moving results to their shardings) and the cheapest is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from jogak.cost.links import Links
+from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.projection import Assignment, Axes, is_expressible, project
+from jogak.sharding.reshard import route
+from jogak.sharding.rule import FactorKind
+from jogak.sharding.sharding import Sharding
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An assignment and its price.
+
+    Attributes:
+        assignment: factor to axes.
+        seconds: predicted time of moving the operands there, computing, and moving the results on.
+    """
+
+    assignment: Assignment
+    seconds: float
+
+
+def assign(node: Node, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, links: Links) -> Choice:
+    """The cheapest assignment of mesh axes to the factors of `node`.
+
+    A contraction is split as far as its tensors are: repeating heavy work on several devices to save a collective is
+    never the local choice, as in Alpa (arXiv 2201.12023, section 4.2), since whoever sharded its tensors meant to split it.
+
+    Args:
+        shardings: how each value of the graph lies.
+    """
+    found = list(candidates(node, shardings, mesh))
+    if is_contraction(node):
+        parts = [_parts(assignment, mesh) for assignment in found]
+        found = [assignment for assignment, count in zip(found, parts, strict=True) if count == max(parts)]
+    choices = (Choice(each, _price(node, each, graph, shardings, mesh, links)) for each in found)
+    return min(choices, key=lambda choice: (choice.seconds, sorted(choice.assignment.items())))
+
+
+def is_contraction(node: Node) -> bool:
+    """Whether the op computes with at least two tensors and sums over a dimension that they share."""
+    if not node.flops:
+        return False
+    inputs = node.rule.operands[: len(node.rule.operands) - len(node.rule.results)]
+    return any(
+        factor.kind is FactorKind.REDUCTION
+        and sum(any(number in members for members in dims) for dims in inputs) >= 2
+        for number, factor in enumerate(node.rule.factors)
+    )
+
+
+def _parts(assignment: Assignment, mesh: Mesh) -> int:
+    return mesh.size(axis for axes in assignment.values() for axis in axes)
+
+
+def candidates(node: Node, shardings: Sequence[Sharding], mesh: Mesh) -> Iterator[Assignment]:
+    """Every way to give each axis to one of the factors on which a neighbouring tensor has it, or to none."""
+    factors = node.rule.factors
+    claims: dict[str, dict[int, None]] = {}
+    orders: dict[int, Axes] = {}
+    for value, dims in node.tensors():
+        for factor, axes in project(dims, shardings[value].dims, factors, mesh).items():
+            if factors[factor].kind is FactorKind.BLOCKED:
+                continue
+            for axis in axes:
+                claims.setdefault(axis, {})[factor] = None
+            if len(axes) > len(orders.get(factor, ())):
+                orders[factor] = axes
+    axes_ = sorted(claims, key=mesh.index)
+    for picks in product(*([*claims[axis], None] for axis in axes_)):
+        taken: dict[int, list[str]] = {}
+        for axis, pick in zip(axes_, picks, strict=True):
+            if pick is not None:
+                taken.setdefault(pick, []).append(axis)
+        assignment = {factor: _ordered(axes, orders[factor]) for factor, axes in taken.items()}
+        if _is_possible(node, assignment, mesh):
+            yield assignment
+
+
+def _ordered(axes: list[str], order: Axes) -> Axes:
+    return tuple(sorted(axes, key=lambda axis: order.index(axis) if axis in order else len(order)))
+
+
+def _is_possible(node: Node, assignment: Assignment, mesh: Mesh) -> bool:
+    factors = node.rule.factors
+    if any(factors[factor].size % mesh.size(axes) for factor, axes in assignment.items()):
+        return False
+    every = (*node.rule.operands, *node.rule.results)
+    return all(is_expressible(dims, assignment, factors, mesh) for dims in every)
+
+
+def _price(
+    node: Node, assignment: Assignment, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, links: Links
+) -> float:
+    seconds = 0.0
+    touched = 0.0
+    for value, dims in zip(node.operands, node.rule.operands, strict=True):
+        if value is not None:
+            wanted = node.rule.placement(dims, assignment)
+            seconds += move(value, shardings[value], wanted, graph, mesh, links)
+            touched += graph.values[value].bytes / wanted.shards(mesh)
+    for number, value in enumerate(node.results):
+        made = node.rule.result_placement(number, assignment)
+        target = shardings[value]
+        partial = tuple(entry for entry in target.partial if entry in made.partial)
+        seconds += move(value, made, Sharding(target.dims, partial), graph, mesh, links)
+        touched += graph.values[value].bytes / made.shards(mesh)
+    return seconds + links.compute(node.flops / _parts(assignment, mesh), touched)
+
+
+def move(value: int, source: Sharding, target: Sharding, graph: Graph, mesh: Mesh, links: Links) -> float:
+    """Seconds to bring a value from one sharding to another."""
+    if source == target:
+        return 0.0
+    shape, element = graph.values[value].shape, graph.values[value].element
+    return route(source, target, shape, ELEMENT_BYTES.get(element, 4), mesh, links).seconds

@@ -1,0 +1,117 @@
+"""The program as plain data: values, nodes and how they share factors. All that decides about sharding works on this.
+
+It is built once from the module (`jogak.sharding.reading`) and holds no MLIR object, so that propagation, search and
+cost code can be tested on hand-made graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+from jogak.sharding.rule import Dims, OpShardingRule
+
+ELEMENT_BYTES = {
+    "f64": 8, "i64": 8, "index": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "ui8": 1, "i1": 1,
+    "f8E4M3FN": 1, "f8E5M2": 1,
+}  # fmt: skip
+"""Bytes of one element as devices store it."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the program.
+
+    Attributes:
+        id: its number in `Graph.values`.
+        shape: global shape.
+        element: element type as MLIR writes it (`f32`).
+        name: `jogak.name` of an argument, otherwise the module path of the op that makes it.
+        producer: number of the node that makes it; None for an argument.
+    """
+
+    id: int
+    shape: tuple[int, ...]
+    element: str
+    name: str = ""
+    producer: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of the whole value in bytes."""
+        return prod(self.shape) * ELEMENT_BYTES.get(self.element, 4)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op.
+
+    Attributes:
+        index: its number in `Graph.nodes`, in program order.
+        op: op name (`linalg.generic`).
+        rule: how its tensors share factors.
+        operands: value numbers, in the order of `rule.operands`; None for an operand that every device makes for
+            itself at no cost (an empty tensor, a constant fill).
+        results: value numbers, in the order of `rule.results`.
+        location: the user's source line and module path.
+        flops: arithmetic operations of the whole op.
+    """
+
+    index: int
+    op: str
+    rule: OpShardingRule
+    operands: tuple[int | None, ...]
+    results: tuple[int, ...]
+    location: str = ""
+    flops: float = 0.0
+
+    def tensors(self) -> Iterator[tuple[int, Dims]]:
+        """Every value of the node with its dimensions in factors: operands, then results."""
+        for value, dims in zip(self.operands, self.rule.operands, strict=True):
+            if value is not None:
+                yield value, dims
+        yield from zip(self.results, self.rule.results, strict=True)
+
+
+@dataclass
+class Graph:
+    """A whole program.
+
+    Attributes:
+        values: all values.
+        nodes: all nodes in program order.
+        arguments: value numbers of `@main`'s arguments.
+        results: value numbers that `@main` returns; None for a value that every device makes for itself.
+        updates: result position to the argument position that it replaces.
+    """
+
+    values: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    arguments: tuple[int, ...] = ()
+    results: tuple[int | None, ...] = ()
+    updates: dict[int, int] = field(default_factory=dict)
+
+    def add_value(self, shape: Sequence[int], element: str, name: str = "", producer: int | None = None) -> int:
+        self.values.append(Value(len(self.values), tuple(shape), element, name, producer))
+        return len(self.values) - 1
+
+    @cached_property
+    def neighbours(self) -> list[list[int]]:
+        """For each value the nodes that make or use it."""
+        found: list[list[int]] = [[] for _ in self.values]
+        for node in self.nodes:
+            for value in {value for value, _ in node.tensors()}:
+                found[value].append(node.index)
+        return found
+
+    @cached_property
+    def ties(self) -> list[tuple[int, int]]:
+        """Pairs (argument value, result value) that must have one sharding."""
+        pairs = []
+        for position, argument in self.updates.items():
+            result = self.results[position]
+            if result is not None:
+                pairs.append((self.arguments[argument], result))
+        return pairs

@@ -1,0 +1,113 @@
+"""From a module to the plain-data `Graph`, and which values every device can make for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+
+from jogak.ir.diagnostics import source_location
+from jogak.ir.structured import Structured, element_of, is_tensor, shape_of
+from jogak.plugin import RuleFunction
+from jogak.sharding.graph import Graph, Node
+from jogak.sharding.rules import rule_of, tensor_operands
+
+
+def is_free(value: ir.Value) -> bool:
+    """Whether every device makes this value for itself, in any shape: an empty tensor, a splat, a constant fill."""
+    if isinstance(value, ir.BlockArgument):
+        return False
+    op = value.owner
+    if op.name == "tensor.empty":
+        return True
+    if op.name == "arith.constant":
+        attribute = op.attributes["value"]
+        return isinstance(attribute, ir.DenseElementsAttr) and attribute.is_splat
+    if op.name == "linalg.fill":
+        scalar = op.operands[0]
+        constant = not isinstance(scalar, ir.BlockArgument) and scalar.owner.name == "arith.constant"
+        return constant and is_free(op.operands[1])
+    return False
+
+
+@dataclass
+class Reading:
+    """A graph beside the module that it was read from.
+
+    Attributes:
+        graph: the plain data.
+        ops: for each node its op.
+        values: MLIR value to value number.
+    """
+
+    graph: Graph = field(default_factory=Graph)
+    ops: list[ir.Operation] = field(default_factory=list)
+    values: dict[ir.Value, int] = field(default_factory=dict)
+
+
+def read_graph(function: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Reading:
+    """Read `@main`. Ops without a tensor result (scalar constants, index arithmetic) are not nodes."""
+    reading = Reading()
+    graph = reading.graph
+    block = function.regions[0].blocks[0]
+    names = argument_names(function)
+    for argument, name in zip(block.arguments, names, strict=True):
+        reading.values[argument] = graph.add_value(shape_of(argument), element_of(argument), name)
+    graph.arguments = tuple(reading.values[argument] for argument in block.arguments)
+    for view in block.operations:
+        op = view.operation
+        if op.name == "func.return":
+            graph.results = tuple(reading.values.get(operand) for operand in op.operands)
+        elif any(is_tensor(result) for result in op.results) and not is_free(op.results[0]):
+            _add_node(reading, op, plugins)
+    graph.updates = update_positions(function)
+    return reading
+
+
+def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunction]) -> None:
+    graph = reading.graph
+    location = source_location(op.location)
+    index = len(graph.nodes)
+    operands = tuple(reading.values.get(operand) for operand in tensor_operands(op))
+    for result in op.results:
+        if is_tensor(result):
+            reading.values[result] = graph.add_value(shape_of(result), element_of(result), location.scope, index)
+    results = tuple(reading.values[result] for result in op.results if is_tensor(result))
+    flops = Structured(op).flops if op.name == "linalg.generic" else 0.0
+    node = Node(index, op.name, rule_of(op, plugins), operands, results, str(location), flops)
+    graph.nodes.append(node)
+    reading.ops.append(op)
+
+
+def argument_names(function: ir.Operation) -> list[str]:
+    """`jogak.name` of every argument; `arg0`, … where there is none."""
+    return [
+        str(ir.StringAttr(attributes["jogak.name"]).value) if "jogak.name" in attributes else f"arg{number}"
+        for number, attributes in enumerate(argument_attributes(function))
+    ]
+
+
+def argument_attributes(function: ir.Operation) -> list[ir.DictAttr]:
+    """The attribute dictionary of every argument."""
+    count = len(function.regions[0].blocks[0].arguments)
+    if "arg_attrs" not in function.attributes:
+        return [ir.DictAttr.get({}, function.context)] * count
+    return [ir.DictAttr(attributes) for attributes in ir.ArrayAttr(function.attributes["arg_attrs"])]
+
+
+def result_attributes(function: ir.Operation) -> list[ir.DictAttr]:
+    """The attribute dictionary of every result."""
+    count = len(ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value).results)
+    if "res_attrs" not in function.attributes:
+        return [ir.DictAttr.get({}, function.context)] * count
+    return [ir.DictAttr(attributes) for attributes in ir.ArrayAttr(function.attributes["res_attrs"])]
+
+
+def update_positions(function: ir.Operation) -> dict[int, int]:
+    """Result position to the position of the argument that it replaces (`jogak.updates`)."""
+    return {
+        position: int(ir.IntegerAttr(attributes["jogak.updates"]).value)
+        for position, attributes in enumerate(result_attributes(function))
+        if "jogak.updates" in attributes
+    }

@@ -1,0 +1,165 @@
+"""From one sharding to another by the cheapest sequence of collectives.
+
+The states are shardings of the value, the steps are collectives on one group of axes, and the way is the cheapest one
+(Dijkstra): an all-to-all where a dimension only changes, a reduce-scatter where a partial result is wanted split,
+never a full gather where something cheaper leads there.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from itertools import count
+from math import prod
+
+from jogak.cost.links import Links
+from jogak.errors import JogakError
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.sharding import Combiner, Sharding
+
+
+class StepKind(StrEnum):
+    """The names are those of the `shard` ops."""
+
+    ALL_SLICE = "all_slice"
+    ALL_GATHER = "all_gather"
+    ALL_TO_ALL = "all_to_all"
+    ALL_REDUCE = "all_reduce"
+    REDUCE_SCATTER = "reduce_scatter"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One collective.
+
+    Attributes:
+        kind: which.
+        axes: the mesh axes of its groups, major to minor.
+        dim: the dimension that is sliced, gathered, scattered into, or (all-to-all) gathered.
+        split: for an all-to-all the dimension that is split instead.
+        combiner: how partial results combine.
+        after: the sharding that it leaves.
+    """
+
+    kind: StepKind
+    axes: tuple[str, ...]
+    after: Sharding
+    dim: int = 0
+    split: int = 0
+    combiner: Combiner | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """The steps from one sharding to another and their predicted time in seconds."""
+
+    steps: tuple[Step, ...]
+    seconds: float
+
+
+@lru_cache(maxsize=65536)
+def route(
+    source: Sharding, target: Sharding, shape: tuple[int, ...], element_bytes: int, mesh: Mesh, links: Links
+) -> Route:
+    """The cheapest way from `source` to `target`.
+
+    Args:
+        shape: global shape of the value.
+        element_bytes: bytes of one element.
+
+    Raises:
+        JogakError: the target is partial where the source is not: a whole value cannot become a summand.
+    """
+    if set(target.partial) - set(source.partial):
+        raise JogakError(f"a value that lies {source} cannot become {target}: it is not partial")
+    whole = prod(shape) * element_bytes
+    order = count()
+    best: dict[Sharding, float] = {source: 0.0}
+    queue: list[tuple[float, int, Sharding, tuple[Step, ...]]] = [(0.0, next(order), source, ())]
+    while queue:
+        seconds, _, here, steps = heapq.heappop(queue)
+        if here == target:
+            return Route(_merged(steps), seconds)
+        if seconds > best[here]:
+            continue
+        for step in _steps(here, target, shape, mesh):
+            total = seconds + _seconds(step, here, whole, mesh, links)
+            if total < best.get(step.after, float("inf")):
+                best[step.after] = total
+                heapq.heappush(queue, (total, next(order), step.after, (*steps, step)))
+    raise JogakError(f"no way leads from {source} to {target} for a value of shape {list(shape)}")
+
+
+def _seconds(step: Step, before: Sharding, whole: int, mesh: Mesh, links: Links) -> float:
+    devices = mesh.size(step.axes)
+    held = whole / before.shards(mesh)
+    match step.kind:
+        case StepKind.ALL_SLICE:
+            return links.copy(held / devices) + links.latency * 1e-3
+        case StepKind.ALL_GATHER:
+            return links.all_gather(devices, held * devices)
+        case StepKind.ALL_TO_ALL:
+            return links.all_to_all(devices, held)
+        case StepKind.ALL_REDUCE:
+            return links.all_reduce(devices, held)
+        case StepKind.REDUCE_SCATTER:
+            return links.reduce_scatter(devices, held)
+
+
+def _steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
+    """Every collective that could be next. Axes that the target does not use are never added."""
+    yield from _reductions(here, target, shape, mesh)
+    present = {*here.axes(), *(axis for axis, _ in here.partial)}
+    for axis in target.axes():
+        if axis not in present:
+            for dim in range(here.rank):
+                if _divides(here, dim, (axis,), shape, mesh):
+                    after = _changed(here, {dim: (*here.dims[dim], axis)})
+                    yield Step(StepKind.ALL_SLICE, (axis,), after, dim)
+    for dim, axes in enumerate(here.dims):
+        for first in range(len(axes)):
+            kept, moved = axes[:first], axes[first:]
+            yield Step(StepKind.ALL_GATHER, moved, _changed(here, {dim: kept}), dim)
+            for other in range(here.rank):
+                if other != dim and _divides(here, other, moved, shape, mesh):
+                    after = _changed(here, {dim: kept, other: (*here.dims[other], *moved)})
+                    yield Step(StepKind.ALL_TO_ALL, moved, after, dim, other)
+
+
+def _reductions(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
+    open_ = [(axis, combiner) for axis, combiner in here.partial if (axis, combiner) not in target.partial]
+    for combiner in dict.fromkeys(combiner for _, combiner in open_):
+        axes = tuple(axis for axis in mesh.axes if (axis, combiner) in open_)
+        groups = dict.fromkeys([axes, *((axis,) for axis in axes)])
+        for group in groups:
+            left = tuple(entry for entry in here.partial if entry[0] not in group)
+            yield Step(StepKind.ALL_REDUCE, group, replace(here, partial=left), combiner=combiner)
+        for axis in axes:
+            left = tuple(entry for entry in here.partial if entry[0] != axis)
+            for dim in range(here.rank):
+                if axis in target.axes() and _divides(here, dim, (axis,), shape, mesh):
+                    after = replace(_changed(here, {dim: (*here.dims[dim], axis)}), partial=left)
+                    yield Step(StepKind.REDUCE_SCATTER, (axis,), after, dim, combiner=combiner)
+
+
+def _divides(here: Sharding, dim: int, axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> bool:
+    return shape[dim] % mesh.size((*here.dims[dim], *axes)) == 0
+
+
+def _changed(here: Sharding, dims: dict[int, tuple[str, ...]]) -> Sharding:
+    return replace(here, dims=tuple(dims.get(number, axes) for number, axes in enumerate(here.dims)))
+
+
+def _merged(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Slices of one dimension behind each other are one slice by several axes."""
+    merged: list[Step] = []
+    for step in steps:
+        last = merged[-1] if merged else None
+        if last and step.kind is last.kind is StepKind.ALL_SLICE and step.dim == last.dim:
+            merged[-1] = replace(step, axes=last.axes + step.axes)
+        else:
+            merged.append(step)
+    return tuple(merged)

@@ -1,0 +1,161 @@
+"""Is the partitioned program equal to the whole one? One random case: program, mesh, shardings, and the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch_mlir import ir
+
+from jogak.ir.context import new_context, parse_module
+from jogak.ir.grid import declare_mesh
+from jogak.ir.module import main_function
+from jogak.ir.pass_manager import run_pipeline
+from jogak.runtime.program import Program, load_program
+from jogak.runtime.sharded import shard_value, unshard_value
+from jogak.runtime.simulator import execute, simulate
+from jogak.runtime.types import dtype_of
+from jogak.sharding.annotation import CONSTRAINT, SHARDING, annotate, extend_attributes
+from jogak.sharding.graph import Value
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import Reading, argument_attributes, read_graph, result_attributes
+from jogak.sharding.sharding import Combiner, DimSpec, Sharding, SpecPattern
+from jogak.testing.random_ops import random_program
+
+MESHES = ((2,), (4,), (8,), (3,), (6,), (2, 2), (2, 4), (4, 2), (2, 3), (1, 4), (2, 1), (2, 2, 2))
+TOLERANCE = 1e-6
+MOST_VALUE = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test.
+
+    Attributes:
+        program: the whole program, without a mesh.
+        annotated: the same with a mesh and constraints, or with a sharding on every value.
+        mesh: the mesh.
+        seed: of the argument values.
+    """
+
+    program: str
+    annotated: str
+    mesh: Mesh
+    seed: int
+
+
+def random_case(random: Random, ops: int) -> Case:
+    """A random program on a random mesh, either with constraints for propagation or with arbitrary shardings everywhere."""
+    program = random_program(random, ops)
+    shape = random.choice(MESHES)
+    mesh = Mesh(("a", "b", "c")[: len(shape)], shape)
+    module = parse_module(program, new_context())
+    declare_mesh(module, mesh)
+    function = main_function(module).operation
+    reading = read_graph(function, {})
+    if random.random() < 0.5:
+        _constrain(function, reading, mesh, random)
+    else:
+        annotate(function, reading, [random_sharding(value, mesh, random) for value in reading.graph.values])
+    return Case(program, str(module), mesh, random.randrange(2**31))
+
+
+def random_sharding(value: Value, mesh: Mesh, random: Random) -> Sharding:
+    """Any placement that divides the value; by chance a value that an op makes may stay a partial result."""
+    dims: list[tuple[str, ...]] = [()] * len(value.shape)
+    left: list[str] = []
+    for axis in random.sample(mesh.axes, len(mesh.axes)):
+        fitting = [d for d, size in enumerate(value.shape) if size % mesh.size((*dims[d], axis)) == 0]
+        if fitting and random.random() < 0.6:
+            dim = random.choice(fitting)
+            dims[dim] = (*dims[dim], axis)
+        elif value.producer is not None and random.random() < 0.2:
+            left.append(axis)
+    return Sharding(tuple(dims)).with_partial({axis: random.choice(list(Combiner)) for axis in left})
+
+
+def _constrain(function: ir.Operation, reading: Reading, mesh: Mesh, random: Random) -> None:
+    """Random constraints on some arguments and ops."""
+
+    def spec(value: ir.Value) -> ir.Attribute:
+        sharding = random_sharding(reading.graph.values[reading.values[value]], mesh, random)
+        dims = tuple(DimSpec(axes, random.random() < 0.5) for axes in sharding.dims)
+        return ir.StringAttr.get(str(SpecPattern(dims, (), random.choice((0, 0, 1, 2)))))
+
+    with function.context:
+        arguments = function.regions[0].blocks[0].arguments
+        given = [{CONSTRAINT: spec(argument)} if random.random() < 0.5 else {} for argument in arguments]
+        extend_attributes(function, "arg_attrs", given)
+        for op in reading.ops:
+            if random.random() < 0.15:
+                op.attributes[CONSTRAINT] = spec(op.results[0])
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What went wrong in a case: the results that differ, or the error."""
+
+    message: str
+
+
+def check_case(case: Case) -> Mismatch | None:
+    """Run a case on one device and on all; None when they agree."""
+    whole = parse_module(case.program, new_context())
+    inputs = _inputs(load_program(whole), case.seed)
+    expected = execute(whole, inputs, precision="f64")
+    module = partitioned(case)
+    outputs = _run(module, case.mesh, inputs)
+    wrong = [name for name, value in expected.items() if not _equal(value, outputs[name])]
+    return Mismatch(f"{', '.join(wrong)} differ") if wrong else None
+
+
+def partitioned(case: Case) -> ir.Module:
+    """The program of one device."""
+    module = parse_module(case.annotated, new_context())
+    given = any(SHARDING in op.attributes for op in main_function(module).operation.regions[0].blocks[0].operations)
+    given = given or any(SHARDING in each for each in argument_attributes(main_function(module).operation))
+    passes = "jogak-partition" if given else "jogak-propagate,jogak-partition"
+    run_pipeline(module, f"builtin.module({passes})")
+    return module
+
+
+def _inputs(program: Program, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs: dict[str, torch.Tensor] = {}
+    for argument in program.arguments:
+        type_ = argument.type
+        if type_.element == "f32":
+            value = torch.randn(type_.shape, generator=generator, dtype=torch.float64)
+            inputs[argument.name] = value.clamp(-MOST_VALUE, MOST_VALUE).float()
+        else:
+            kind = dtype_of(type_.element)
+            inputs[argument.name] = torch.randint(-MOST_VALUE, MOST_VALUE + 1, type_.shape, generator=generator).to(kind)
+    return inputs
+
+
+def _run(module: ir.Module, mesh: Mesh, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    function = main_function(module).operation
+    program = load_program(module)
+    local: list[dict[str, torch.Tensor]] = [{} for _ in range(mesh.devices)]
+    for argument, attributes in zip(program.arguments, argument_attributes(function), strict=True):
+        parts = shard_value(inputs[argument.name], Sharding.parse(attributes[SHARDING].value), mesh)
+        for device, part in enumerate(parts):
+            local[device][argument.name] = part
+    outputs = simulate(program, mesh, local, precision="f64").outputs
+    found: dict[str, torch.Tensor] = {}
+    for number, (result, attributes) in enumerate(zip(program.results, result_attributes(function), strict=True)):
+        sharding = Sharding.parse(attributes[SHARDING].value)
+        parts = [device[number] for device in outputs]
+        found[result.name] = unshard_value(parts, sharding, mesh, tolerance=TOLERANCE)[0]
+    return found
+
+
+def _equal(expected: torch.Tensor, found: torch.Tensor) -> bool:
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return False
+    if not expected.is_floating_point():
+        return bool(torch.equal(expected, found))
+    scale = float(expected.abs().nan_to_num(posinf=0.0).max()) if expected.numel() else 0.0
+    return bool(torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True))

@@ -1,0 +1,40 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from torch_mlir import ir
+
+from jogak.ir.context import new_context, parse_module
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The source tree."""
+    return ROOT
+
+
+@pytest.fixture
+def parse() -> Callable[[str], ir.Module]:
+    """Reads MLIR text in a context of its own."""
+    return lambda text: parse_module(text, new_context())
+
+
+@pytest.fixture
+def run_opt() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `jogak-opt` in a process of its own, with text on its stdin."""
+
+    def run(*words: str, text: str = "", env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jogak.cli.opt", *words]
+        surroundings = {**os.environ, **(env or {})}
+        return subprocess.run(command, input=text, capture_output=True, text=True, env=surroundings, check=False)
+
+    return run
