@@ -19,12 +19,25 @@ class FoldScalarCasts(Pass):
     The importer writes every Python number as an f64 constant and casts it where it is used. MLIR folds such a cast
     only when no digit is lost; PyTorch rounds the number to the tensor's type before it computes, so folding is exact.
 
-    ```mlir
-    %c = arith.constant 1.0e-05 : f64
-    %e = arith.truncf %c : f64 to f32
-    // becomes
-    %e = arith.constant 9.99999974E-6 : f32
-    ```
+    Before: any module.
+
+    After: no `arith.truncf`, `arith.extf` or `arith.sitofp` of a scalar constant; equal constants are shared.
+
+    Options: none.
+
+    Failure: none.
+
+    Example:
+        ```mlir before
+        func.func @main() -> f32 {
+          %0 = arith.constant 1.0e-05 : f64
+          %1 = arith.truncf %0 : f64 to f32
+          return %1 : f32
+        }
+        ```
+        ```mlir after
+        arith.constant 9.99999974E-6 : f32
+        ```
     """
 
     name: ClassVar[str] = "jogak-fold-scalar-casts"

@@ -17,16 +17,31 @@ if TYPE_CHECKING:
 class RecognizeFills(Pass):
     """Give every tensor that holds one scalar the form of a fill or a splat constant of its final shape.
 
-    A `linalg.generic` that yields one scalar everywhere becomes a `linalg.fill`; a reshaped, sliced or transposed fill,
-    splat constant or `tensor.empty` becomes one of the new shape. Later passes can then give each use of it the shape
-    that suits it, and values do not hang together only because they start from the same zeros.
+    Later passes can then give each use of it the shape that suits it, and values do not hang together only because they
+    start from the same zeros.
 
-    ```mlir
-    %z = linalg.fill ins(%c0 : f32) outs(%e : tensor<16xf32>) -> tensor<16xf32>
-    %x = tensor.expand_shape %z [[0, 1]] output_shape [4, 4] : tensor<16xf32> into tensor<4x4xf32>
-    // becomes
-    %x = linalg.fill ins(%c0 : f32) outs(%f : tensor<4x4xf32>) -> tensor<4x4xf32>
-    ```
+    Before: linalg ops in generic form (`linalg-generalize-named-ops`).
+
+    After: a `linalg.generic` that yields one scalar everywhere is a `linalg.fill`; a reshaped, sliced or transposed
+    fill, splat constant or `tensor.empty` is one of the new shape.
+
+    Options: none.
+
+    Failure: none.
+
+    Example:
+        ```mlir before
+        func.func @main(%arg0: f32) -> tensor<4x4xf32> {
+          %0 = tensor.empty() : tensor<16xf32>
+          %1 = linalg.fill ins(%arg0 : f32) outs(%0 : tensor<16xf32>) -> tensor<16xf32>
+          %2 = tensor.expand_shape %1 [[0, 1]] output_shape [4, 4] : tensor<16xf32> into tensor<4x4xf32>
+          return %2 : tensor<4x4xf32>
+        }
+        ```
+        ```mlir after
+        %3 = linalg.fill ins(%arg0 : f32) outs(%2 : tensor<4x4xf32>) -> tensor<4x4xf32>
+        return %3 : tensor<4x4xf32>
+        ```
     """
 
     name: ClassVar[str] = "jogak-recognize-fills"

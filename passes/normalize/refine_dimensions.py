@@ -24,29 +24,35 @@ class RefineDimensions(Pass):
 
     Dimensions of all values that must be split alike are found by union over the indexing maps; reshapes and slices cut
     them into pieces (`768` into `12 x 64` heads), and every op is rewritten in place to the pieces: loops of batch,
-    heads and head size appear in the maps, unit dimensions and loops of one iteration (1x1 convolutions) vanish, and a
-    reshape remains only where two cuts contradict each other, in front of ops that are not linalg, and at the
-    interface of `@main`. The ops that only feed updates of parameters keep the parameters' own shapes.
+    heads and head size appear in the maps, unit dimensions and loops of one iteration (1x1 convolutions) vanish. The
+    ops that only feed updates of parameters keep the parameters' own shapes.
 
     A fused projection is exposed on the argument itself: a parameter whose dimension is taken apart into equal slices
     (one weight for q, k and v) gets the number of pieces as a dimension (`[192, 64]` becomes `[3, 64, 64]`), and with
     it its optimizer state and updates. Such an argument carries `jogak.logical_shape`, the shape it had: its values
-    are the same in row-major order. Unequal slices are told as a remark; the parameter then keeps its shape.
+    are the same in row-major order.
 
-    Before it: linalg ops in generic form, fills and splat constants recognized (`jogak-recognize-fills`), static
-    shapes.
+    Before: linalg ops in generic form, fills and splat constants recognized (`jogak-recognize-fills`), static shapes.
 
-    Options: `expose-projections=false` changes no argument.
+    After: a reshape remains only where two cuts contradict each other, around ops that are not linalg, and at the
+    interface of `@main`.
 
-    ```mlir
-    func.func @main(%w: tensor<8x2xf32> {jogak.role = "parameter"}) -> (tensor<4x2xf32>, tensor<4x2xf32>) {
-      %a = tensor.extract_slice %w[0, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
-      %b = tensor.extract_slice %w[4, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
-      // becomes
-    func.func @main(%w: tensor<2x4x2xf32> {jogak.logical_shape = array<i64: 8, 2>, jogak.role = "parameter"}) -> ...
-      %a = tensor.extract_slice %w[0, 0, 0] [1, 4, 2] [1, 1, 1] : tensor<2x4x2xf32> to tensor<4x2xf32>
-      %b = tensor.extract_slice %w[1, 0, 0] [1, 4, 2] [1, 1, 1] : tensor<2x4x2xf32> to tensor<4x2xf32>
-    ```
+    Options: `expose-projections` (true): whether arguments may change their shapes.
+
+    Failure: none. A parameter that is taken apart into unequal pieces keeps its shape, with a remark.
+
+    Example:
+        ```mlir before
+        func.func @main(%arg0: tensor<8x2xf32> {jogak.role = "parameter"}) -> (tensor<4x2xf32>, tensor<4x2xf32>) {
+          %0 = tensor.extract_slice %arg0[0, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
+          %1 = tensor.extract_slice %arg0[4, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
+          return %0, %1 : tensor<4x2xf32>, tensor<4x2xf32>
+        }
+        ```
+        ```mlir after
+        tensor.extract_slice %arg0[0, 0, 0] [1, 4, 2] [1, 1, 1] : tensor<2x4x2xf32> to tensor<4x2xf32>
+        tensor.extract_slice %arg0[1, 0, 0] [1, 4, 2] [1, 1, 1] : tensor<2x4x2xf32> to tensor<4x2xf32>
+        ```
     """
 
     name: ClassVar[str] = "jogak-refine-dimensions"

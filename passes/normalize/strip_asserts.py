@@ -20,14 +20,26 @@ class StripAsserts(Pass):
     an error in PyTorch too, so a program without it does the same on every input for which PyTorch gives a result; but
     with it a linalg op has a side effect and can neither be merged, moved nor removed.
 
-    After it: no `cf.assert` anywhere. What computed the conditions is dead; `canonicalize` removes it.
+    Before: any module.
 
-    ```mlir
-    cf.assert %in_range, "index must be smaller than dim size"
-    %x = tensor.extract %table[%i] : tensor<8xf32>
-    // becomes
-    %x = tensor.extract %table[%i] : tensor<8xf32>
-    ```
+    After: no `cf.assert` anywhere. What computed the conditions is dead; `canonicalize` removes it.
+
+    Options: none.
+
+    Failure: none.
+
+    Example:
+        ```mlir before
+        func.func @main(%arg0: i1, %arg1: f32) -> f32 {
+          cf.assert %arg0, "index must be smaller than dim size"
+          return %arg1 : f32
+        }
+        ```
+        ```mlir after
+        func.func @main(%arg0: i1, %arg1: f32) -> f32 {
+          return %arg1 : f32
+        }
+        ```
     """
 
     name: ClassVar[str] = "jogak-strip-asserts"

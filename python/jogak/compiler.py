@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from torch_mlir import ir
 from jogak.configuration import PHASES, Configuration
 from jogak.cost.links import Links
 from jogak.errors import JogakError, unknown_name
-from jogak.ir.diagnostics import Diagnostic
+from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity
 from jogak.ir.grid import declare_mesh, find_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
@@ -29,6 +29,8 @@ from jogak.sharding.reading import read_graph
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from jogak.ingress.model import Model
+
 Progress = Callable[[str], None]
 
 
@@ -42,6 +44,8 @@ class Compilation:
         program: the whole program, annotated as far as the phases went.
         device: the program of one device; None when the compilation stopped before.
         weights: values of parameters and buffers by name; None when they can be made again from the seed.
+        inputs: the user's own example inputs by name; None when they are drawn from the seed.
+        reference: whether PyTorch can run the model that the configuration names.
         coverage: which ops a rule covers; None before the shard phase.
         promise: the prediction for one device; None before the partition phase.
         seconds: wall time of each phase.
@@ -53,6 +57,8 @@ class Compilation:
     program: ir.Module
     device: ir.Module | None = None
     weights: Mapping[str, Tensor] | None = None
+    inputs: Mapping[str, Tensor] | None = None
+    reference: bool = False
     coverage: Coverage | None = None
     promise: Promise | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -60,12 +66,13 @@ class Compilation:
 
 
 def compile_configuration(
-    configuration: Configuration, *, stop_after: str = PHASES[-1], progress: Progress = lambda phase: None
+    configuration: Configuration, *, stop_after: str = PHASES[-1], strict: bool = False, progress: Progress = lambda phase: None
 ) -> Compilation:
     """Compile what a configuration names.
 
     Args:
         stop_after: the last phase to run, one of `PHASES`.
+        strict: what cannot be split as asked is an error, not a warning.
         progress: called with the name of each phase when it begins.
 
     Raises:
@@ -73,28 +80,49 @@ def compile_configuration(
     """
     from jogak.ingress.importer import import_program  # brings torch in
 
-    mesh = Mesh.parse(configuration.mesh)
-    return _compile(configuration, mesh, import_program, stop_after, progress)
+    return _compile(configuration, import_program, stop_after, strict, progress)
 
 
-def compile_model(configuration: Configuration, model: Any, *, progress: Progress = lambda phase: None) -> Compilation:
-    """Compile a model that is in memory (a `jogak.ingress.model.Model`) instead of the one that the configuration names."""
+def compile_model(configuration: Configuration, model: Model, *, progress: Progress = lambda phase: None) -> Compilation:
+    """Compile a model that is in memory instead of the one that the configuration names.
+
+    Raises:
+        JogakError: the model or a constraint is wrong.
+    """
     from jogak.ingress.importer import import_model
 
-    mesh = Mesh.parse(configuration.mesh)
-    return _compile(configuration, mesh, lambda _, options: import_model(model, options), PHASES[-1], progress)
+    made = _compile(configuration, lambda _, options: import_model(model, options), PHASES[-1], False, progress)
+    made.reference = False  # nothing but this process can build the model again
+    made.inputs = None if model.on_meta else _example_inputs(made, model)
+    return made
+
+
+def _example_inputs(made: Compilation, model: Model) -> dict[str, Tensor]:
+    """The model's example inputs and a target for its loss, for `jogak run` on a plan that was saved."""
+    from jogak.ingress.reference import values_of
+
+    names = [each.name for each in read_arguments(main_function(made.program).operation) if each.role == "input"]
+    values = values_of(model, made.configuration.options) | {
+        name: value.detach() for name, value in model.inputs.items() if not value.is_meta
+    }
+    return {name: values[name] for name in names}
 
 
 def _compile(
-    configuration: Configuration, mesh: Mesh, importer: Callable[..., Any], stop_after: str, progress: Progress
+    configuration: Configuration, importer: Callable[..., Any], stop_after: str, strict: bool, progress: Progress
 ) -> Compilation:
     if stop_after not in PHASES:
         raise unknown_name("phase", stop_after, PHASES, where="--compile-to")
+    mesh = Mesh.parse(configuration.mesh)
+    for constraint in _constraints(configuration):
+        constraint.spec.check(mesh, f"{constraint.source} '{constraint.pattern}={constraint.spec}'")
+    registry = registry_of(configuration)
     seconds: dict[str, float] = {}
     with _phase("import", seconds, progress):
-        registry = _registry(configuration)
         imported = importer(configuration.model, configuration.options)
-    made = Compilation(configuration, mesh, imported.module, weights=imported.weights, seconds=seconds)
+    made = Compilation(
+        configuration, mesh, imported.module, weights=imported.weights, reference=imported.reference, seconds=seconds
+    )
     steps: dict[str, Callable[[Compilation, Registry], None]] = {
         "normalize": _normalize,
         "shard": _shard,
@@ -103,6 +131,8 @@ def _compile(
     for phase in PHASES[1 : PHASES.index(stop_after) + 1]:
         with _phase(phase, seconds, progress):
             steps[phase](made, registry)
+            if strict:
+                _require_no_fallback(made)
     return made
 
 
@@ -114,7 +144,12 @@ def _phase(name: str, seconds: dict[str, float], progress: Progress) -> Iterator
     seconds[name] = perf_counter() - start
 
 
-def _registry(configuration: Configuration) -> Registry:
+def registry_of(configuration: Configuration) -> Registry:
+    """The installed plug-ins and those that a configuration loads.
+
+    Raises:
+        JogakError: one of them cannot be loaded.
+    """
     registry = default_registry()
     if not configuration.plugins:
         return registry
@@ -124,9 +159,27 @@ def _registry(configuration: Configuration) -> Registry:
     return extended
 
 
+def _constraints(configuration: Configuration) -> list[Constraint]:
+    return [Constraint.parse(text, source) for text, source in configuration.constraints]
+
+
 def _run(made: Compilation, module: ir.Module, pipeline: str, registry: Registry) -> None:
     result = run_pipeline(module, pipeline, registry=registry)
     made.diagnostics.extend(result.diagnostics)
+
+
+def _require_no_fallback(made: Compilation) -> None:
+    """Turn ops that would be replicated, and warnings, into errors.
+
+    Raises:
+        PassFailed: there are some; it tells all of them.
+    """
+    problems = [replace(each, severity=Severity.ERROR) for each in made.diagnostics if each.severity is Severity.WARNING]
+    for entry in made.coverage.replicated if made.coverage else ():
+        if entry.whole:
+            problems.append(Diagnostic(Severity.ERROR, f"{entry.describe()} (--strict)", hint="add a rule with a plug-in"))
+    if problems:
+        raise PassFailed(problems)
 
 
 def _normalize(made: Compilation, registry: Registry) -> None:
@@ -136,8 +189,9 @@ def _normalize(made: Compilation, registry: Registry) -> None:
 
 def _shard(made: Compilation, registry: Registry) -> None:
     function = main_function(made.program).operation
+    annotated = _is_annotated(made.program)
     declared = find_mesh(made.program)
-    if declared is None or not _is_annotated(made.program):
+    if not annotated or declared is None:
         declare_mesh(made.program, made.mesh)
     elif declared != made.mesh:
         raise JogakError(
@@ -146,11 +200,21 @@ def _shard(made: Compilation, registry: Registry) -> None:
             hint=f"give --mesh {declared}",
         )
     made.coverage = coverage(read_graph(function, registry.rules()).graph)
-    if _is_annotated(made.program):
+    constraints = _constraints(made.configuration)
+    if annotated:
+        _refuse(constraints, made.configuration.model)
         return
-    constraints = [Constraint.parse(text, source) for text, source in made.configuration.constraints]
     write_constraints(function, resolve(constraints, read_arguments(function), made.mesh))
     _run(made, made.program, "builtin.module(jogak-propagate)", registry)
+
+
+def _refuse(constraints: Sequence[Constraint], model: str) -> None:
+    if constraints:
+        raise JogakError(
+            f"every value of the program has a sharding already, so {constraints[0].source} would mean nothing",
+            where=model,
+            hint="edit the jogak.sharding attributes, or start from what --compile-to=normalize prints",
+        )
 
 
 def _is_annotated(module: ir.Module) -> bool:

@@ -35,8 +35,8 @@ def test_two_plugins_with_one_name():
 def test_two_plugins_that_define_one_thing(field, kind):
     table = {"my-thing": lambda *_: None}
     first, second = (replace(Plugin(name), **{field: table}) for name in ("first", "second"))
-    message = refusal((first, "first-package 1.0"), (second, "/tmp/second.py"))
-    assert f"{kind} 'my-thing' is defined by both first-package 1.0 and /tmp/second.py" in message
+    message = refusal((first, "first-package 1.0"), (second, "plugins/second.py"))
+    assert f"{kind} 'my-thing' is defined by both first-package 1.0 and plugins/second.py" in message
 
 
 def test_another_api_version():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from jogak.compiler import Compilation
 
 TARGETS = ("sim",)
-_OPTIMIZERS = ("sgd", "adamw")
+_SETTINGS = {
+    "sgd": ("learning_rate", "momentum", "weight_decay"),
+    "adamw": ("learning_rate", "betas", "eps", "weight_decay"),
+}
 _LOSSES = ("cross_entropy", "mse")
 
 
@@ -27,11 +30,11 @@ def compile_command(
     mesh: Annotated[str | None, typer.Option(help="mesh axes with sizes: data=2,model=4")] = None,
     train: Annotated[str | None, typer.Option(help="make a training step: sgd or adamw")] = None,
     loss: Annotated[str | None, typer.Option(help="loss on the model's output: cross_entropy or mse")] = None,
-    learning_rate: Annotated[float, typer.Option(help="of the optimizer")] = 1e-3,
-    momentum: Annotated[float, typer.Option(help="of SGD")] = 0.0,
-    betas: Annotated[tuple[float, float], typer.Option(help="of AdamW")] = (0.9, 0.999),
-    eps: Annotated[float, typer.Option(help="of AdamW")] = 1e-8,
-    weight_decay: Annotated[float, typer.Option(help="of the optimizer")] = 0.0,
+    learning_rate: Annotated[float | None, typer.Option(help="of the optimizer; 0.001 by default")] = None,
+    momentum: Annotated[float | None, typer.Option(help="of sgd; 0 by default")] = None,
+    betas: Annotated[tuple[float, float] | None, typer.Option(help="of adamw; 0.9 0.999 by default")] = None,
+    eps: Annotated[float | None, typer.Option(help="of adamw; 1e-8 by default")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="of the optimizer; 0 by default")] = None,
     autocast: Annotated[str | None, typer.Option(help="mixed precision: bf16")] = None,
     shard: Annotated[list[str] | None, typer.Option(help="PATTERN=SPEC, e.g. 'blocks.*.up.weight=[model, _]'")] = None,
     constraints: Annotated[Path | None, typer.Option(help="TOML file of constraints")] = None,
@@ -40,42 +43,82 @@ def compile_command(
     compile_to: Annotated[str, typer.Option(help=f"stop after a phase: {', '.join(PHASES)}")] = PHASES[-1],
     load_plugin: Annotated[list[str] | None, typer.Option(help="a .py file or a module with a plug-in")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder to write (a file with --compile-to)")] = None,
-    force: Annotated[bool, typer.Option(help="replace an earlier output")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace an earlier output")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="what cannot be split as asked is an error")] = False,
 ) -> int:
     """Compile MODEL for the devices of a mesh and write the output folder."""
-    optimizer = _optimizer(train, learning_rate, momentum, betas, eps, weight_decay)
-    options = ImportOptions(optimizer, _choice("--loss", loss, _LOSSES), _choice("--autocast", autocast, ("bf16",)), seed)  # type: ignore[arg-type]
+    given = {
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "betas": betas,
+        "eps": eps,
+        "weight_decay": weight_decay,
+    }
+    optimizer = _optimizer(train, {name: value for name, value in given.items() if value is not None})
+    if loss is not None and train is None:
+        raise UsageError("a loss is for training", where="--loss", hint="add --train sgd or --train adamw")
+    options = ImportOptions(optimizer, choice("--loss", loss, _LOSSES), choice("--autocast", autocast, ("bf16",)), seed)  # type: ignore[arg-type]
+    choice("--target", target, TARGETS)
+    choice("--compile-to", compile_to, PHASES)
+    if compile_to == PHASES[-1] and output is None:
+        raise UsageError("no output folder is given", where="jogak compile", hint="add -o DIR")
     requests = _requests(shard or [], constraints)
     configuration = Configuration(model, str(_mesh(devices, mesh)), options, requests, target, load_plugin or [])
-    _choice("--target", target, TARGETS)
-    _choice("--compile-to", compile_to, PHASES)
-    if compile_to != PHASES[-1]:
-        return _print_phase(configuration, compile_to, output)
-    if output is None:
-        raise UsageError("no output folder", hint="add -o DIR")
-    return _write(configuration, output, force=force)
+    if compile_to != PHASES[-1] or output is None:
+        return _print_phase(configuration, compile_to, output, strict=strict)
+    return _write(configuration, output, force=force, strict=strict)
 
 
-def _choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None:
+def choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None:
+    """The value of an option that knows only some words.
+
+    Raises:
+        UsageError: it is none of them.
+    """
     if value is not None and value not in known:
-        error = unknown_name(f"value of {option}", value, known)
-        raise UsageError(error.message, hint=error.hint)
+        error = unknown_name("value", value, known)
+        raise UsageError(error.message, where=option, hint=error.hint)
     return value
 
 
-def _optimizer(
-    kind: str | None, rate: float, momentum: float, betas: tuple[float, float], eps: float, decay: float
-) -> Optimizer | None:
-    _choice("--train", kind, _OPTIMIZERS)
-    return None if kind is None else Optimizer(kind, rate, momentum, betas, eps, decay)  # type: ignore[arg-type]
+def _optimizer(kind: str | None, given: dict[str, Any]) -> Optimizer | None:
+    choice("--train", kind, tuple(_SETTINGS))
+    if kind is None:
+        for name in given:
+            raise UsageError("is for training", where=_option(name), hint="add --train sgd or --train adamw")
+        return None
+    for name, value in given.items():
+        if name not in _SETTINGS[kind]:
+            known = ", ".join(map(_option, _SETTINGS[kind]))
+            raise UsageError(f"{kind} has no {name}", where=_option(name), hint=f"{kind} takes {known}")
+        _check_range(name, value)
+    return Optimizer(kind, **given)  # type: ignore[arg-type]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Optimizers divide by what betas and eps leave; torch refuses the same values."""
+    if name == "betas" and not all(0 <= beta < 1 for beta in value):
+        raise UsageError(f"the betas {value} are not in [0, 1)", where="--betas", hint="for example --betas 0.9 0.999")
+    if name != "betas" and not 0 <= value < float("inf"):
+        raise UsageError(f"{value} is not a number from 0", where=_option(name), hint="give a number from 0")
 
 
 def _mesh(devices: int | None, mesh: str | None) -> Mesh:
     if mesh is None and devices is None:
-        raise UsageError("neither --devices nor --mesh is given", hint="--mesh data=2,model=2, or --devices 4")
+        hint = "add --mesh data=2,model=2, or --devices 4"
+        raise UsageError("neither --devices nor --mesh is given", where="jogak compile", hint=hint)
+    if devices is not None and devices < 1:
+        raise UsageError(f"{devices} devices cannot hold a program", where="--devices", hint="give a positive number")
     if mesh is None:
-        return Mesh(("data",), (devices or 0,))
-    parsed = Mesh.parse(mesh)
+        return Mesh(("data",), (devices or 1,))
+    try:
+        parsed = Mesh.parse(mesh)
+    except JogakError as error:
+        raise JogakError(error.message, where=f"--mesh {mesh}", hint=error.hint) from None
     if devices is not None and parsed.devices != devices:
         relation = "larger" if parsed.devices > devices else "smaller"
         raise JogakError(
@@ -100,22 +143,25 @@ def _progress(phase: str) -> None:
         print(f"jogak: {phase} ...", file=sys.stderr)
 
 
-def _print_phase(configuration: Configuration, phase: str, output: Path | None) -> int:
+def _print_phase(configuration: Configuration, phase: str, output: Path | None, *, strict: bool) -> int:
     """The program after a phase, as text that can be edited and fed back in."""
+    if output is not None and output.is_dir():
+        raise JogakError("is a folder", where=str(output), hint="--compile-to writes one file: name it with -o")
     from jogak.compiler import compile_configuration
     from jogak.ir.module import print_module
+    from jogak.report.output import write_text
 
-    made = compile_configuration(configuration, stop_after=phase, progress=_progress)
+    made = compile_configuration(configuration, stop_after=phase, strict=strict, progress=_progress)
     text = print_module(made.program, elide=None, locations=True)
-    if output is None or str(output) == "-":
-        print(text, end="")
-    else:
-        output.write_text(text, encoding="utf-8")
     _tell_warnings(made)
+    if output is None or str(output) == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(output, text)
     return 0
 
 
-def _write(configuration: Configuration, folder: Path, *, force: bool) -> int:
+def _write(configuration: Configuration, folder: Path, *, force: bool, strict: bool) -> int:
     from jogak.report.output import check_target
 
     check_target(folder, force=force)
@@ -123,7 +169,7 @@ def _write(configuration: Configuration, folder: Path, *, force: bool) -> int:
     from jogak.report.output import write_output
     from jogak.report.summary import summary
 
-    made = compile_configuration(configuration, progress=_progress)
+    made = compile_configuration(configuration, strict=strict, progress=_progress)
     _progress("write")
     write_output(made, folder)
     _tell_warnings(made)

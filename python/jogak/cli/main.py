@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.exceptions
@@ -18,7 +19,7 @@ from jogak.cli.guard import guarded
 from jogak.cli.plugins import plugins
 from jogak.cli.run import run
 from jogak.cli.zoo import zoo
-from jogak.errors import UsageError, nearest
+from jogak.errors import EXIT_OK, UsageError, nearest
 
 PROGRAM = "jogak"
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compile")(compile_command)
 app.command("run")(run)
@@ -36,11 +38,22 @@ app.command("plugins")(plugins)
 app.command("doctor")(doctor)
 
 
+@app.callback()
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="let errors through with their traceback")] = False,
+) -> None:
+    """Options before the command. `main` takes both out of the command line; they are here for --help."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if words == ["--version"]:
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        return EXIT_OK
     files = [Path(word) for word in words if word.endswith((".mlir", ".py", ".toml"))]
     return guarded([PROGRAM, *words], lambda: _dispatch(words), inputs=files, debug=debug)
 
@@ -59,13 +72,15 @@ def _dispatch(words: list[str]) -> int:
 def _hint(message: str, words: list[str], group: Any) -> str:
     """The nearest command or option to the one that does not exist, or where to look."""
     commands = dict(group.commands)
-    if words[0] not in commands:
-        close = nearest(words[0], commands)
-        return f"did you mean {close!r}?" if close else f"commands: {', '.join(commands)}"
+    name = next((word for word in words if not word.startswith("-")), "")
     unknown = re.search(r"No such option:? (\S+)", message)
-    options = [name for parameter in commands[words[0]].params for name in parameter.opts]
+    if name not in commands and not unknown:
+        close = nearest(name, commands)
+        return f"did you mean {close!r}?" if close else f"commands: {', '.join(commands)}"
+    command = commands.get(name, group)
+    options = [option for parameter in command.params for option in parameter.opts]
     close = nearest(unknown[1], options) if unknown else None
-    return f"did you mean {close!r}?" if close else f"{PROGRAM} {words[0]} --help shows what it takes"
+    return f"did you mean {close!r}?" if close else f"{PROGRAM} {name}{' ' if name else ''}--help shows what it takes"
 
 
 if __name__ == "__main__":

@@ -7,22 +7,26 @@ from typing import Annotated
 
 import typer
 
-from jogak.cli.compile import TARGETS, _choice
-from jogak.errors import EXIT_OK, EXIT_USER
+from jogak.cli.compile import TARGETS, choice
+from jogak.errors import EXIT_OK, EXIT_USER, UsageError
 
 
 def run(
     folder: Annotated[Path, typer.Argument(help="output folder of jogak compile")],
     target: Annotated[str, typer.Option(help="what runs it: sim")] = "sim",
-    check: Annotated[bool, typer.Option(help="compare every result with PyTorch eager on one device")] = False,
+    check: Annotated[bool, typer.Option(help="compare every result with PyTorch eager")] = False,
     precision: Annotated[
         str | None, typer.Option(help="f64: hold every float in double, on both sides; declared: as the program says")
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="largest relative error that passes")] = None,
 ) -> int:
     """Run the per-device programs of FOLDER in one process and print what they did."""
-    _choice("--target", target, TARGETS)
-    _choice("--precision", precision, ("f64", "declared"))
+    choice("--target", target, TARGETS)
+    choice("--precision", precision, ("f64", "declared"))
+    if tolerance is not None and not tolerance >= 0:
+        raise UsageError(f"a tolerance of {tolerance} is negative", where="--tolerance", hint="give a number from 0")
+    if tolerance is not None and not check:
+        raise UsageError("a tolerance is for a comparison", where="--tolerance", hint="add --check")
     from jogak.report.manifest import load_manifest
     from jogak.runtime.check import check_run, simulate_folder
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from jogak.zoo import Description
 
 
 def zoo(name: Annotated[str | None, typer.Argument(help="show the options of one model")] = None) -> int:
@@ -15,8 +18,16 @@ def zoo(name: Annotated[str | None, typer.Argument(help="show the options of one
         for each in models.names():
             print(f"{each:14} {models.summary(each)}")
         return 0
-    description = models.describe(name)
-    print(f"zoo:{description.name}: {description.summary}")
-    for option in description.options:
-        print(f"  {option}")
+    print(_describe(models.describe(name.removeprefix("zoo:"))))
     return 0
+
+
+def _describe(description: Description) -> str:
+    """A model with its options in columns."""
+    lines = [f"zoo:{description.name}: {description.summary}", ""]
+    names = max((len(option.name) for option in description.options), default=0)
+    defaults = max((len(option.default) for option in description.options), default=0)
+    for option in description.options:
+        lines.append(f"  {option.name:{names}}  {option.default:{defaults}}  {option.type}")
+    first = description.options[0]
+    return "\n".join([*lines, "", f"jogak compile 'zoo:{description.name}?{first.name}={first.default}' ..."])

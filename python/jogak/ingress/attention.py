@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
+
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:
     return scores.masked_fill(mask.logical_not(), -math.inf) if mask.dtype == torch.bool else scores + mask

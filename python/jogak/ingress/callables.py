@@ -53,7 +53,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         specification.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise _failed(f"importing {path.name}", error, str(path)) from error
     finally:
         sys.path.remove(str(path.parent))
@@ -96,7 +96,9 @@ def checked(value: Any, spec: str, where: str) -> Model:
     parts = value if isinstance(value, tuple) else (value,)
     if not 2 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
         shown = ", ".join(type(part).__name__ for part in parts)
-        raise JogakError(f"the callable returned ({shown}), not a module and its inputs", where=where, hint=_RETURN_FORM)
+        raise JogakError(
+            f"the callable returned ({shown}), not a module and its inputs", where=where, hint=_RETURN_FORM
+        )
     module, args, kwargs = parts if len(parts) == 3 else (*parts, {})
     if isinstance(args, Tensor):
         args = (args,)
@@ -125,7 +127,9 @@ def load_callable(spec: str, seed: int) -> Model:
     if not colon or not source or not name:
         path = Path(spec)
         if path.suffix == ".py" and path.is_file():
-            raise JogakError("the callable is missing", where=spec, hint=f"write {spec}:NAME, NAME being a function in it")
+            raise JogakError(
+                "the callable is missing", where=spec, hint=f"write {spec}:NAME, NAME being a function in it"
+            )
         if path.suffix or "/" in spec:
             require_file(path)
         raise JogakError(f"{spec!r} names no model", where=spec, hint=_FORM)

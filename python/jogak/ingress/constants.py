@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,17 +20,21 @@ def constant_name(value: Tensor) -> str:
     return f"constant.{digest[:12]}"
 
 
-class ConstantMode(TorchDispatchMode):
+class ConstantMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects the tensors with values that ops get while everything else is fake."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.found: dict[str, Tensor] = {}
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._found: list[Tensor] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         for leaf in pytree.tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor) and not isinstance(leaf, FakeTensor) and leaf.numel() > 1:
-                self.found[constant_name(leaf)] = leaf.detach().clone()
+                self._found.append(leaf)
         return func(*args, **(kwargs or {}))
+
+    def constants(self) -> dict[str, Tensor]:
+        """What was found, by name; to be called when no mode is active any more."""
+        return {constant_name(value): value.detach() for value in self._found}

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, widened
+from jogak.ingress.registry import Maybe, Registry, widened
 
 registry = Registry()
 aten = torch.ops.aten
@@ -72,7 +72,7 @@ def hardtanh_backward(grad_output: Tensor, self: Tensor, min_val: float, max_val
 
 
 @registry(aten.pow.Tensor_Scalar)
-def pow_scalar(self: Tensor, exponent: float) -> Tensor:
+def pow_scalar(self: Tensor, exponent: float) -> Maybe:
     """Small powers as multiplications, square roots and reciprocals; other powers stay."""
     if exponent == 1:
         return self.clone()
@@ -86,7 +86,7 @@ def pow_scalar(self: Tensor, exponent: float) -> Tensor:
 
 
 @registry(aten.native_dropout.default)
-def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
+def native_dropout(input: Tensor, p: float, train: bool | None) -> Maybe:
     """Without dropout: the tracer refuses probabilities above 0."""
     if p and train:
         return NotImplemented

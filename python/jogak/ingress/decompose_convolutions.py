@@ -1,7 +1,7 @@
 """Convolutions as torch-mlir lowers them best, transposed ones and gradients included.
 
-Everything becomes a plain convolution (one linalg op whose maps name batch, channels and window) or, where windows do not
-overlap (patch embeddings and their inverse), a matrix product without any window.
+Everything becomes a plain convolution (one linalg op whose maps name batch, channels and window) or, where windows
+tile the input (patch embeddings and their inverse), a matrix product without any window.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, along
+from jogak.ingress.dimensions import along
+from jogak.ingress.registry import Maybe, Registry
 from jogak.ingress.windows import Sizes, dilate, expand_sizes, pad_or_crop
 
 registry = Registry()
@@ -64,7 +65,7 @@ def _swap_channels(weight: Tensor, groups: int) -> Tensor:
 
 
 def _reversed_window(weight: Tensor) -> Tensor:
-    """The window back to front, by a product with the exchange matrix: a contraction shards, reversed indexing does not."""
+    """The window back to front: a product with the exchange matrix shards, reversed indexing does not."""
     size = math.prod(weight.shape[2:])
     index = torch.arange(size, device=weight.device)
     exchange = (index + index.unsqueeze(1) == size - 1).to(weight.dtype)
@@ -90,7 +91,7 @@ def _transposed(
 def _weight_gradient(
     grad: Tensor, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Tensor:
-    """The gradient of the weight: a convolution over the positions of `grad`, the batch being contracted like channels."""
+    """The gradient of the weight: a convolution with `grad` as the window, the batch being contracted like channels."""
     if _tiles(kernel, stride, padding, dilation, groups):
         columns = _patches(x, kernel)
         product = grad.movedim(1, -1).flatten(0, -2).t() @ columns.flatten(0, -2)
@@ -125,7 +126,7 @@ def convolution(
     transposed: bool,
     output_padding: Sizes,
     groups: int,
-) -> Tensor:
+) -> Maybe:
     """The forms that are not plain: with a bias, transposed, tiling, one-dimensional and grouped."""
     rank = input.dim() - 2
     stride, padding, dilation = (expand_sizes(each, rank) for each in (stride, padding, dilation))

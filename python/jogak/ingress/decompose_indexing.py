@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, positions, widened
+from jogak.ingress.dimensions import positions
+from jogak.ingress.registry import Maybe, Registry, widened
 from jogak.ingress.windows import place
 
 registry = Registry()
@@ -28,8 +29,22 @@ def embedding_dense_backward(
     if padding_idx >= 0:
         grad = torch.where((indices == padding_idx).unsqueeze(-1), 0.0, grad)
     zeros = grad.new_zeros([num_weights, width])
-    rows = aten.index_put.default(zeros, [indices.reshape(-1)], grad.reshape(-1, width), True)
+    rows: Tensor = aten.index_put.default(zeros, [indices.reshape(-1)], grad.reshape(-1, width), True)
     return rows.to(grad_output.dtype)
+
+
+@registry(aten.index_put.default)
+def index_put(self: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Maybe:
+    """One index that is not the first: its dimension is moved to the front, the only form that can be lowered."""
+    places = [i for i, index in enumerate(indices) if index is not None]
+    if len(places) != 1 or places[0] == 0:
+        return NotImplemented
+    dimension, index = places[0], indices[places[0]]
+    assert index is not None
+    shape = [*self.shape[:dimension], *index.shape, *self.shape[dimension + 1 :]]
+    moved = values.expand(shape).flatten(dimension, dimension + index.dim() - 1).movedim(dimension, 0)
+    result = aten.index_put.default(self.movedim(dimension, 0), [index.reshape(-1)], moved, accumulate)
+    return result.movedim(0, dimension)
 
 
 @registry(aten.slice_backward.default)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, along, positions, widened
+from jogak.ingress.dimensions import along, positions
+from jogak.ingress.registry import Registry, widened
 
 registry = Registry()
 aten = torch.ops.aten
 
-_NONE, _MEAN, _SUM = 0, 1, 2
+_NONE, _MEAN = 0, 1
 
 
 @registry(aten._softmax.default)
@@ -73,7 +74,7 @@ def nll_loss_forward(
     total = (target != ignore_index).to(x.dtype).sum() if weights is None else torch.where(mask, weights, 0.0).sum()
     losses = -torch.where(mask, x if weights is None else x * weights, 0.0)
     if reduction == _NONE and self.dim() > 1:
-        return losses.sum(dimension).to(self.dtype), total.to(self.dtype)
+        return losses.sum(dimension).to(self.dtype), self.new_zeros([])
     summed = losses.sum()
     return (summed / total if reduction == _MEAN else summed).to(self.dtype), total.to(self.dtype)
 

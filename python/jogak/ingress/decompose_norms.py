@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, along, widened
+from jogak.ingress.dimensions import along
+from jogak.ingress.registry import Maybe, Registry, widened
 
 registry = Registry()
 aten = torch.ops.aten
@@ -29,21 +30,31 @@ def _variance(x: Tensor, dim: Sequence[int] | None, correction: float | None, ke
     wide = widened(x)
     mean, biased, _ = _moments(wide, dims)
     count = math.prod(x.shape[d] for d in dims)
-    correction = 1 if correction is None else correction
-    variance = biased if correction == 0 else biased * (count / max(count - correction, 0.0) if count > correction else math.nan)
+    variance = biased * _unbiasing(count, 1 if correction is None else correction)
     if not keepdim:
         mean, variance = (each.squeeze(dims) for each in (mean, variance))
     return variance.to(x.dtype), mean.to(x.dtype)
 
 
+def _unbiasing(count: int, correction: float) -> float:
+    """`count / (count - correction)`: from the biased variance to the corrected one; NaN without degrees of freedom."""
+    if count > correction:
+        return count / (count - correction)
+    return math.nan
+
+
 @registry(aten.var.correction)
-def var(self: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False) -> Tensor:
+def var(
+    self: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
     """Variance."""
     return _variance(self, dim, correction, keepdim)[0]
 
 
 @registry(aten.std.correction)
-def std(self: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False) -> Tensor:
+def std(
+    self: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
     """Standard deviation."""
     return _variance(self, dim, correction, keepdim)[0].sqrt()
 
@@ -89,7 +100,8 @@ def layer_norm_backward(
     outer = list(range(x.dim() - len(normalized_shape)))
     inner = list(range(len(outer), x.dim()))
     normal = (x - mean) * rstd
-    d_input = _centered_gradient(grad if weight is None else grad * weight, normal, rstd, inner) if output_mask[0] else None
+    scaled = grad if weight is None else grad * weight
+    d_input = _centered_gradient(scaled, normal, rstd, inner) if output_mask[0] else None
     d_weight = _sum(grad * normal, outer) if output_mask[1] and weight is not None else None
     d_bias = _sum(grad, outer) if output_mask[2] and bias is not None else None
     return _as(d_input, input), _as(d_weight, weight), _as(d_bias, bias)
@@ -108,39 +120,6 @@ def _centered_gradient(grad: Tensor, normal: Tensor, rstd: Tensor, dims: Sequenc
     mean_grad = grad.mean(list(dims), keepdim=True)
     mean_product = (grad * normal).mean(list(dims), keepdim=True)
     return (grad - mean_grad - normal * mean_product) * rstd
-
-
-@registry(aten._fused_rms_norm.default)
-def rms_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, eps: float | None
-) -> tuple[Tensor, Tensor]:
-    """Root-mean-square normalization over the last dimensions; also 1/sqrt(mean of squares + eps)."""
-    x = widened(input)
-    dims = list(range(x.dim() - len(normalized_shape), x.dim()))
-    epsilon = torch.finfo(x.dtype).eps if eps is None else eps
-    rstd = torch.rsqrt((x * x).mean(dims, keepdim=True) + epsilon)
-    out = x * rstd if weight is None else x * rstd * weight
-    return out.to(input.dtype), rstd
-
-
-@registry(aten._fused_rms_norm_backward.default)
-def rms_norm_backward(
-    grad_out: Tensor,
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    rstd: Tensor,
-    weight: Tensor | None,
-    output_mask: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of input and weight."""
-    x, grad = widened(input), widened(grad_out)
-    outer = list(range(x.dim() - len(normalized_shape)))
-    inner = list(range(len(outer), x.dim()))
-    normal = x * rstd
-    scaled = grad if weight is None else grad * weight
-    d_input = (scaled - normal * (scaled * normal).mean(inner, keepdim=True)) * rstd if output_mask[0] else None
-    d_weight = _sum(grad * normal, outer) if output_mask[1] and weight is not None else None
-    return _as(d_input, input), _as(d_weight, weight)
 
 
 def _channels(value: Tensor | None, rank: int) -> Tensor | None:
@@ -227,11 +206,12 @@ def batch_norm_unchanged(
     training: bool,
     momentum: float,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch normalization that changes no running statistics; the form that would change them stays, and is refused later."""
+) -> Maybe:
+    """Batch normalization that changes no running statistics; the form that would change them is refused later."""
     if training:
         return NotImplemented if running_mean is not None else _batch_statistics(input, weight, bias, eps)[:3]
-    assert running_mean is not None and running_var is not None
+    assert running_mean is not None
+    assert running_var is not None
     return batch_norm_inference(input, weight, bias, running_mean, running_var, momentum, eps)
 
 
@@ -251,10 +231,12 @@ def batch_norm_backward(
     """Gradients of input, weight and bias."""
     x, grad, rank, dims = widened(input), widened(grad_out), input.dim(), _not_channel(input)
     if train:
-        assert save_mean is not None and save_invstd is not None
+        assert save_mean is not None
+        assert save_invstd is not None
         mean, rstd = along(save_mean, rank, 1), along(save_invstd, rank, 1)
     else:
-        assert running_mean is not None and running_var is not None
+        assert running_mean is not None
+        assert running_var is not None
         mean, rstd = along(widened(running_mean), rank, 1), along(torch.rsqrt(widened(running_var) + eps), rank, 1)
     normal = (x - mean) * rstd
     scaled = grad if weight is None else grad * along(weight, rank, 1)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, along, widened
+from jogak.ingress.dimensions import along, multiply_dimension, repeat_elements, split_dimension
+from jogak.ingress.registry import Registry, widened
 from jogak.ingress.windows import Sizes, expand_sizes, offsets, pad_or_crop, place, window_slice
 
 registry = Registry()
@@ -31,9 +32,13 @@ def _high(x: Tensor, low: Sizes, span: Sizes) -> list[int]:
     return [total - before - size for total, before, size in zip(span, low, sizes, strict=True)]
 
 
-def _gather_back(parts: Sequence[Tensor], at: Sequence[Sizes], stride: Sizes, low: Sizes, like: Tensor, span: Sizes) -> Tensor:
+def _gather_back(
+    parts: Sequence[Tensor], at: Sequence[Sizes], stride: Sizes, low: Sizes, like: Tensor, span: Sizes
+) -> Tensor:
     """Sum of the parts at their places in the padded input, without the padding."""
-    total = functools.reduce(operator.add, (place(part, offset, stride, span) for part, offset in zip(parts, at, strict=True)))
+    total = functools.reduce(
+        operator.add, (place(part, offset, stride, span) for part, offset in zip(parts, at, strict=True))
+    )
     return pad_or_crop(total, [-before for before in low], [-after for after in _high(like, low, span)])
 
 
@@ -61,31 +66,34 @@ def _max_pool_gradient(
     return _gather_back(parts, at, stride, padding, x, span)
 
 
-@registry(aten.max_pool2d_with_indices_backward.default, aten.max_pool3d_with_indices_backward.default)
-def max_pool_backward(
-    grad_output: Tensor,
-    self: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    ceil_mode: bool,
-    indices: Tensor,
+def _max_pool_backward(rank: int) -> Callable[..., Tensor]:
+    def max_pool_backward(
+        grad_output: Tensor,
+        self: Tensor,
+        kernel_size: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        ceil_mode: bool,
+        indices: Tensor,
+    ) -> Tensor:
+        """The gradient goes to the first largest element of each window, which is found again from the input."""
+        kernel = expand_sizes(kernel_size, rank)
+        steps = expand_sizes(stride, rank) if stride else kernel
+        return _max_pool_gradient(
+            grad_output, self, kernel, steps, expand_sizes(padding, rank), expand_sizes(dilation, rank)
+        )
+
+    return max_pool_backward
+
+
+registry(aten.max_pool2d_with_indices_backward.default)(_max_pool_backward(2))
+registry(aten.max_pool3d_with_indices_backward.default)(_max_pool_backward(3))
+
+
+def _window_sizes(
+    count: int, size: int, kernel: int, stride: int, padding: int, with_padding: bool, like: Tensor
 ) -> Tensor:
-    """The gradient goes to the first largest element of each window, which is found again from the input."""
-    rank = 2 if indices.dim() < 5 and self.dim() - len(kernel_size) <= 2 and len(kernel_size) != 3 else 3
-    kernel = expand_sizes(kernel_size, rank)
-    return _max_pool_gradient(
-        grad_output,
-        self,
-        kernel,
-        expand_sizes(stride, rank) if stride else kernel,
-        expand_sizes(padding, rank),
-        expand_sizes(dilation, rank),
-    )
-
-
-def _window_sizes(count: int, size: int, kernel: int, stride: int, padding: int, with_padding: bool, like: Tensor) -> Tensor:
     """Number of elements that the mean of each window along one dimension divides by."""
     start = torch.arange(count, device=like.device) * stride - padding
     end = (start + kernel).clamp(max=size + padding)
@@ -111,26 +119,30 @@ def _divided(
     return grad
 
 
-@registry(aten.avg_pool2d_backward.default, aten.avg_pool3d_backward.default)
-def avg_pool_backward(
-    grad_output: Tensor,
-    self: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes,
-    padding: Sizes,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> Tensor:
-    """Every element of a window gets an equal share of its gradient."""
-    rank = len(kernel_size) if len(kernel_size) > 1 else grad_output.dim() - 2
-    kernel, padding = expand_sizes(kernel_size, rank), expand_sizes(padding, rank)
-    stride = expand_sizes(stride, rank) if stride else kernel
-    grad = _divided(widened(grad_output), self, kernel, stride, padding, count_include_pad, divisor_override)
-    ones = [1] * rank
-    span = _span(grad.shape[-rank:], kernel, stride, ones)
-    at = list(offsets(kernel, ones))
-    return _gather_back([grad] * len(at), at, stride, padding, self, span).to(self.dtype)
+def _avg_pool_backward(rank: int) -> Callable[..., Tensor]:
+    def avg_pool_backward(
+        grad_output: Tensor,
+        self: Tensor,
+        kernel_size: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None,
+    ) -> Tensor:
+        """Every element of a window gets an equal share of its gradient."""
+        kernel, low, ones = expand_sizes(kernel_size, rank), expand_sizes(padding, rank), [1] * rank
+        steps = expand_sizes(stride, rank) if stride else kernel
+        grad = _divided(widened(grad_output), self, kernel, steps, low, count_include_pad, divisor_override)
+        span = _span(grad.shape[-rank:], kernel, steps, ones)
+        at = list(offsets(kernel, ones))
+        return _gather_back([grad] * len(at), at, steps, low, self, span).to(self.dtype)
+
+    return avg_pool_backward
+
+
+registry(aten.avg_pool2d_backward.default)(_avg_pool_backward(2))
+registry(aten.avg_pool3d_backward.default)(_avg_pool_backward(3))
 
 
 def _adaptive_matrix(size: int, count: int, like: Tensor) -> Tensor:
@@ -141,11 +153,6 @@ def _adaptive_matrix(size: int, count: int, like: Tensor) -> Tensor:
     return torch.where((i >= start) & (i < end), share, 0.0)
 
 
-def _apply(x: Tensor, dimension: int, matrix: Tensor) -> Tensor:
-    """Multiply a `[new, old]` matrix into one dimension."""
-    return torch.matmul(x.movedim(dimension, -1), matrix.t()).movedim(-1, dimension)
-
-
 @registry(aten._adaptive_avg_pool2d.default, aten._adaptive_avg_pool3d.default)
 def adaptive_avg_pool(self: Tensor, output_size: Sizes) -> Tensor:
     """A mean where the windows tile the input, else a product with the matrix of shares, per dimension."""
@@ -154,9 +161,9 @@ def adaptive_avg_pool(self: Tensor, output_size: Sizes) -> Tensor:
         dimension = x.dim() - len(output_size) + i
         size = x.shape[dimension]
         if size % count == 0:
-            x = x.unflatten(dimension, (count, size // count)).mean(dimension + 1)
+            x = split_dimension(x, dimension, size // count).mean(dimension + 1)
         else:
-            x = _apply(x, dimension, _adaptive_matrix(size, count, x))
+            x = multiply_dimension(x, dimension, _adaptive_matrix(size, count, x))
     return x.to(self.dtype)
 
 
@@ -167,9 +174,7 @@ def adaptive_avg_pool_backward(grad_output: Tensor, self: Tensor) -> Tensor:
     for dimension in range(self.dim() - rank, self.dim()):
         size, count = self.shape[dimension], grad.shape[dimension]
         if size % count == 0:
-            share = size // count
-            shape = [*grad.shape[: dimension + 1], share, *grad.shape[dimension + 1 :]]
-            grad = (grad / share).unsqueeze(dimension + 1).expand(shape).flatten(dimension, dimension + 1)
+            grad = repeat_elements(grad / (size // count), dimension, size // count)
         else:
-            grad = _apply(grad, dimension, _adaptive_matrix(size, count, grad).t())
+            grad = multiply_dimension(grad, dimension, _adaptive_matrix(size, count, grad).t())
     return grad.to(self.dtype)

@@ -1,6 +1,6 @@
 """Up- and downsampling: copies where the factor is whole, else one product with a matrix of weights per dimension.
 
-The matrices are computed in the program from index arithmetic, with PyTorch's rounding, so gradients are exact transposes.
+The matrices come from index arithmetic in the program, with PyTorch's rounding, so gradients are exact transposes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from jogak.ingress.dimensions import multiply_dimension, repeat_elements, split_dimension
 from jogak.ingress.registry import Registry, widened
 
 registry = Registry()
@@ -50,48 +51,45 @@ def _linear(scale: float | None, align_corners: bool) -> Matrix:
     return matrix
 
 
-def _apply(x: Tensor, dimension: int, matrix: Tensor) -> Tensor:
-    """Multiply a `[new, old]` matrix into one dimension."""
-    return torch.matmul(x.movedim(dimension, -1), matrix.t()).movedim(-1, dimension)
-
-
 def _resample(x: Tensor, sizes: Sequence[int], matrices: Sequence[Matrix]) -> Tensor:
     for i, (count, matrix) in enumerate(zip(sizes, matrices, strict=True)):
         dimension = x.dim() - len(sizes) + i
-        x = _apply(x, dimension, matrix(x, x.shape[dimension], count))
+        x = multiply_dimension(x, dimension, matrix(x, x.shape[dimension], count))
     return x
 
 
 def _resample_gradient(grad: Tensor, sizes: Sequence[int], matrices: Sequence[Matrix]) -> Tensor:
     for i, (size, matrix) in enumerate(zip(sizes, matrices, strict=True)):
         dimension = grad.dim() - len(sizes) + i
-        grad = _apply(grad, dimension, matrix(grad, size, grad.shape[dimension]).t())
+        grad = multiply_dimension(grad, dimension, matrix(grad, size, grad.shape[dimension]).t())
     return grad
 
 
 def _factors(old: Sequence[int], new: Sequence[int], scales: Sequence[float | None]) -> list[int] | None:
     """The whole factors of an enlargement, or None."""
-    if any(count % size or scale not in (None, count / size) for size, count, scale in zip(old, new, scales, strict=True)):
+    if any(
+        count % size or scale not in (None, count / size) for size, count, scale in zip(old, new, scales, strict=True)
+    ):
         return None
     return [count // size for size, count in zip(old, new, strict=True)]
 
 
 def _copies(x: Tensor, factors: Sequence[int]) -> Tensor:
     for i, factor in enumerate(factors):
-        dimension = x.dim() - len(factors) + i
-        shape = [*x.shape[: dimension + 1], factor, *x.shape[dimension + 1 :]]
-        x = x.unsqueeze(dimension + 1).expand(shape).flatten(dimension, dimension + 1)
+        x = repeat_elements(x, x.dim() - len(factors) + i, factor)
     return x
 
 
 def _sum_copies(grad: Tensor, factors: Sequence[int]) -> Tensor:
     for i, factor in enumerate(factors):
         dimension = grad.dim() - len(factors) + i
-        grad = grad.unflatten(dimension, (grad.shape[dimension] // factor, factor)).sum(dimension + 1)
+        grad = split_dimension(grad, dimension, factor).sum(dimension + 1)
     return grad
 
 
-def _upsample_nearest(self: Tensor, output_size: Sequence[int], scales: Sequence[float | None], center: float) -> Tensor:
+def _upsample_nearest(
+    self: Tensor, output_size: Sequence[int], scales: Sequence[float | None], center: float
+) -> Tensor:
     factors = _factors(self.shape[2:], output_size, scales)
     if factors is not None:
         return _copies(self, factors)

@@ -1,17 +1,18 @@
 """Maxima with their indices, top-k, and gathers of few elements: as reductions and comparisons with indices.
 
-A reduction over pairs (value, index) cannot be sharded along the reduced dimension; a maximum, and the smallest index that
-attains it, can. A gather of a few elements per row compares indices instead of addressing memory.
+A reduction over pairs (value, index) cannot be sharded along the reduced dimension; a maximum, and the smallest index
+that attains it, can. A gather of a few elements per row compares indices instead of addressing memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from jogak.ingress.registry import Registry, positions
+from jogak.ingress.dimensions import positions
+from jogak.ingress.registry import Maybe, Registry
 
 registry = Registry()
 aten = torch.ops.aten
@@ -27,7 +28,7 @@ def _keep(value: Tensor, dims: Sequence[int], rank: int) -> Tensor:
 
 
 @registry(aten.amax.default)
-def amax(self: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Tensor:
+def amax(self: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Maybe:
     """Kept dimensions are put back after the reduction: the reduction itself stays a plain one."""
     if not keepdim:
         return NotImplemented
@@ -36,7 +37,7 @@ def amax(self: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Tensor
 
 
 @registry(aten.amin.default)
-def amin(self: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Tensor:
+def amin(self: Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Maybe:
     """Kept dimensions are put back after the reduction: the reduction itself stays a plain one."""
     if not keepdim:
         return NotImplemented
@@ -65,30 +66,27 @@ def min_dim(self: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tens
     return (values.unsqueeze(dim), indices.unsqueeze(dim)) if keepdim else (values, indices)
 
 
-def _flattened(self: Tensor, dim: int | None, keepdim: bool) -> Tensor | None:
-    return None if dim is not None or keepdim else self.reshape(-1)
+def _index_of(extreme: Callable[..., tuple[Tensor, Tensor]], self: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    if dim is not None:
+        return extreme(self, dim, keepdim)[1]
+    flat = extreme(self.reshape(-1), 0)[1]
+    return flat.reshape([1] * self.dim()) if keepdim else flat
 
 
 @registry(aten.argmax.default)
 def argmax(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """First index of the maximum."""
-    if dim is None:
-        flat = max_dim(self.reshape(-1), 0)[1]
-        return flat.reshape([1] * self.dim()) if keepdim else flat
-    return max_dim(self, dim, keepdim)[1]
+    return _index_of(max_dim, self, dim, keepdim)
 
 
 @registry(aten.argmin.default)
 def argmin(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """First index of the minimum."""
-    if dim is None:
-        flat = min_dim(self.reshape(-1), 0)[1]
-        return flat.reshape([1] * self.dim()) if keepdim else flat
-    return min_dim(self, dim, keepdim)[1]
+    return _index_of(min_dim, self, dim, keepdim)
 
 
 @registry(aten.topk.default)
-def topk(self: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+def topk(self: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Maybe:
     """Few elements: as many rounds of taking the extreme and its first index, and hiding it."""
     if not 0 < k <= FEW or not self.is_floating_point():
         return NotImplemented
@@ -115,7 +113,7 @@ def _few(self: Tensor, dim: int, index: Tensor) -> bool:
 
 
 @registry(aten.gather.default)
-def gather(self: Tensor, dim: int, index: Tensor, sparse_grad: bool = False) -> Tensor:
+def gather(self: Tensor, dim: int, index: Tensor, sparse_grad: bool = False) -> Maybe:
     """Few elements per row: the sum over the row of what is at the index and 0 elsewhere."""
     if not _few(self, dim, index):
         return NotImplemented
@@ -125,7 +123,7 @@ def gather(self: Tensor, dim: int, index: Tensor, sparse_grad: bool = False) -> 
 
 
 @registry(aten.scatter_add.default)
-def scatter_add(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def scatter_add(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Maybe:
     """Few elements per row: each is added where the index is."""
     if not _few(self, dim, index) or src.shape != index.shape:
         return NotImplemented
@@ -136,7 +134,7 @@ def scatter_add(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 @registry(aten.scatter.src)
-def scatter_src(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def scatter_src(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Maybe:
     """Few elements per row: each replaces what is at the index."""
     if not _few(self, dim, index) or src.shape != index.shape:
         return NotImplemented
@@ -147,7 +145,7 @@ def scatter_src(self: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 @registry(aten.scatter.value)
-def scatter_value(self: Tensor, dim: int, index: Tensor, value: float) -> Tensor:
+def scatter_value(self: Tensor, dim: int, index: Tensor, value: float) -> Maybe:
     """Few elements per row: the value replaces what is at each index."""
     if not _few(self, dim, index):
         return NotImplemented

@@ -18,7 +18,9 @@ from jogak.ingress.model import Model
 
 def _read(path: Path) -> ExportedProgram:
     if not zipfile.is_zipfile(path):
-        raise JogakError("is not a .pt2 file (not a zip archive)", where=str(path), hint="write it with torch.export.save")
+        raise JogakError(
+            "is not a .pt2 file (not a zip archive)", where=str(path), hint="write it with torch.export.save"
+        )
     try:
         return torch.export.load(path)
     except Exception as error:

@@ -34,7 +34,9 @@ def prediction(output: Any) -> Tensor:
         return logits
     first = next((leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)), None)
     if first is None:
-        raise JogakError("the model returns no tensor", hint="return a tensor, a tuple, a dict or a dataclass of tensors")
+        raise JogakError(
+            "the model returns no tensor", hint="return a tensor, a tuple, a dict or a dataclass of tensors"
+        )
     return first
 
 

@@ -16,12 +16,12 @@ from jogak.errors import JogakError
 from jogak.ingress.places import Place, place_of
 from jogak.ir.context import from_mlir_error, new_context
 
-_TO_BACKEND = "builtin.module(func.func(torch-match-quantized-custom-ops),torchdynamo-export-to-torch-backend-pipeline)"
-_TO_LINALG = "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})"
-PIPELINES = (_TO_BACKEND, _TO_LINALG)
+TO_BACKEND = "builtin.module(func.func(torch-match-quantized-custom-ops),torchdynamo-export-to-torch-backend-pipeline)"
+TO_LINALG = "builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline{allow-non-finites=true})"
+PIPELINES = (TO_BACKEND, TO_LINALG)
 """torch-mlir's way from the torch dialect to linalg."""
 
-_FORWARD_LINES = 3
+_PLACES_SHOWN = 3
 
 
 class _PlaceCache(ContextCache):  # type: ignore[misc]
@@ -86,8 +86,8 @@ def unsupported_ops(found: Sequence[tuple[str, Sequence[str]]]) -> JogakError:
     """
     lines = []
     for name, places in found:
-        more = f" and {len(places) - _FORWARD_LINES} more" if len(places) > _FORWARD_LINES else ""
-        lines.append(f"\n  {name}: {', '.join(places[:_FORWARD_LINES])}{more}")
+        more = f" and {len(places) - _PLACES_SHOWN} more" if len(places) > _PLACES_SHOWN else ""
+        lines.append(f"\n  {name}: {', '.join(places[:_PLACES_SHOWN])}{more}")
     plural = "op is" if len(found) == 1 else "ops are"
     return JogakError(
         f"{len(found)} {plural} not supported:{''.join(lines)}",

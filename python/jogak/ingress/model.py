@@ -18,7 +18,6 @@ from jogak.ingress.naming import input_names
 from jogak.ingress.options import ImportOptions, Loss
 
 BUILDERS = ("zoo", "hf")
-SUFFIXES = (".pt2", ".onnx", ".mlir")
 
 
 @dataclass
@@ -137,6 +136,11 @@ def builder_of(spec: str) -> str | None:
     return prefix if colon and prefix in BUILDERS else None
 
 
+def is_program_file(spec: str) -> bool:
+    """Whether the specification names a file that holds a program rather than a PyTorch model."""
+    return builder_of(spec) is None and Path(spec).suffix in (".mlir", ".onnx")
+
+
 def split_query(spec: str) -> tuple[str, dict[str, str]]:
     """`NAME?option=value&other=value` as name and options.
 
@@ -147,7 +151,9 @@ def split_query(spec: str) -> tuple[str, dict[str, str]]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
-        raise JogakError(f"cannot read the options {query!r}", where=spec, hint="write NAME?option=value&option=value") from None
+        raise JogakError(
+            f"cannot read the options {query!r}", where=spec, hint="write NAME?option=value&option=value"
+        ) from None
     options = dict(pairs)
     if len(options) != len(pairs):
         raise JogakError("an option is given twice", where=spec, hint="give each option once")
@@ -181,7 +187,8 @@ def load_model(spec: str, options: ImportOptions) -> Model:
     """Load the model that a MODEL argument names.
 
     Args:
-        spec: `zoo:NAME?option=value`, `hf:NAME?option=value`, `file.py:callable`, `package.module:callable` or a `.pt2` file.
+        spec: `zoo:NAME?option=value`, `hf:NAME?option=value`, `file.py:callable`, `package.module:callable`, or a
+            `.pt2` file.
         options: `seed` decides the weights of a model that draws them.
 
     Raises:

@@ -51,7 +51,9 @@ def _adamw(
     first = state["exp_avg"] * beta1 + gradient * (1 - beta1)
     second = state["exp_avg_sq"] * beta2 + gradient * gradient * (1 - beta2)
     denominator = second.sqrt() * scale.second_moment + optimizer.eps
-    decayed = parameter * (1 - optimizer.learning_rate * optimizer.weight_decay) if optimizer.weight_decay else parameter
+    decayed = (
+        parameter * (1 - optimizer.learning_rate * optimizer.weight_decay) if optimizer.weight_decay else parameter
+    )
     return decayed - first / denominator * scale.step_size, {"exp_avg": first, "exp_avg_sq": second}
 
 

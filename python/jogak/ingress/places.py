@@ -56,17 +56,20 @@ def user_frame(frame: FrameType | None, boundary: CodeType | None = None) -> tup
 
     Args:
         frame: where to start; callers are walked.
-        boundary: code at which the user's frames end; without one among them, a torch module's own line is returned.
+        boundary: code at which the user's frames end; without one among them, a torch module's own line is returned, and
+            nothing when the walk does not meet it.
     """
-    fallback = ("", 0)
+    found = fallback = ("", 0)
     while frame is not None and frame.f_code is not boundary:
         file = frame.f_code.co_filename
-        if not file.startswith((_TORCH, _OURS, "<")):
-            return file, frame.f_lineno
+        if not found[0] and not file.startswith((_TORCH, _OURS, "<")):
+            found = (file, frame.f_lineno)
         if file.startswith(_MODULES) and not fallback[0]:
             fallback = (file, frame.f_lineno)
         frame = frame.f_back
-    return fallback
+    if frame is None and boundary is not None:
+        return ("", 0)
+    return found if found[0] else fallback
 
 
 def _exported_place(meta: Mapping[str, Any]) -> Place | None:
@@ -76,7 +79,9 @@ def _exported_place(meta: Mapping[str, Any]) -> Place | None:
     scope = str(stack[-1][0]) if stack else ""
     if not frames:
         return Place(scope=scope) if scope else None
-    return Place(frames[-1][0], int(frames[-1][1]), scope)
+    own = [frame for frame in frames if not frame[0].startswith(_TORCH)]
+    file, line = (own or frames)[-1]
+    return Place(file, int(line), scope)
 
 
 class ModuleScopes:
@@ -111,7 +116,7 @@ class ModuleScopes:
                 handle.remove()
 
 
-class PlaceMode(TorchDispatchMode):
+class PlaceMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives every node that is traced inside it a `Place`, and refuses ops whose result is random.
 
     Args:
@@ -120,7 +125,7 @@ class PlaceMode(TorchDispatchMode):
     """
 
     def __init__(self, scopes: ModuleScopes, boundary: CodeType) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._scopes = scopes
         self._boundary = boundary
         self._by_sequence: dict[int, Place] = {}
@@ -143,19 +148,24 @@ class PlaceMode(TorchDispatchMode):
         return self._last
 
     def _forward(self) -> Place:
-        place = _exported_place(traceback.get_current_meta())
-        if place is None:
-            file, line = user_frame(sys._getframe(3), self._boundary)
-            place = Place(file, line, self._scopes.current)
+        place = Place(scope=self.override) if self.override is not None else self._user_place()
         # An op without a gradient sees the number of the op before it, which keeps its own place.
         self._by_sequence.setdefault(torch.autograd._get_sequence_nr() - 1, place)
         return place
 
+    def _user_place(self) -> Place:
+        place = _exported_place(traceback.get_current_meta())
+        if place is not None:
+            return place
+        file, line = user_frame(sys._getframe(4), self._boundary)
+        # Between the ops of the backward pass autograd works on its own, for the op that it has just done.
+        return Place(file, line, self._scopes.current) if file else self._last
+
     def _place(self) -> Place:
-        if self.override is not None:
-            return Place(scope=self.override)
         node = torch._C._current_autograd_node()
-        return self._forward() if node is None else self._backward(node._sequence_nr())
+        if node is not None:
+            return self._backward(node._sequence_nr())
+        return self._forward()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -181,5 +191,5 @@ def _random_error(func: Any, place: Place) -> JogakError:
     return JogakError(
         f"{name} draws random numbers, so the program's result would not be determined by its arguments",
         where=str(place),
-        hint="set the dropout probability to 0, or call eval() on the module before returning it; pass random values as inputs",
+        hint="set dropout probabilities to 0 for training, and pass random values as inputs",
     )

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from jogak.errors import JogakError
 from jogak.ingress import losses, optimizers
 from jogak.ingress.constants import ConstantMode
-from jogak.ingress.model import Model, load_model, seeded
+from jogak.ingress.importer import Imported, import_program
+from jogak.ingress.model import Model, is_program_file, load_model, seeded
 from jogak.ingress.naming import tensor_leaves
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ingress.step import chosen_loss, no_loss, precision
@@ -44,17 +46,17 @@ def _initialize(model: Model) -> None:
     """Give meta tensors values: `reset_parameters` where a module has it, else a small normal distribution."""
     empty = [module for module in model.module.modules() if any(tensor.is_meta for tensor in _own(module))]
     for module in empty:
-        resets = callable(getattr(module, "reset_parameters", None))
+        reset = getattr(module, "reset_parameters", None)
         missing = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
-        if missing and not resets:
+        if missing and reset is None:
             raise JogakError(
                 f"buffer {missing[0]!r} of {type(module).__name__} is on the meta device and has no value",
                 where=model.where,
                 hint="build the model on the CPU to run it, or give the module a reset_parameters method",
             )
         module.to_empty(device="cpu", recurse=False)
-        if resets:
-            module.reset_parameters()
+        if reset is not None:
+            reset()
             continue
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, std=_INITIAL_SCALE)
@@ -96,7 +98,7 @@ def _constants(model: Model, options: ImportOptions) -> dict[str, Tensor]:
     constants = ConstantMode()
     with constants:
         output_example(model, model_arguments(model, mode), mode, options)
-    return constants.found
+    return constants.constants()
 
 
 def _optimizer_state(model: Model, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -119,8 +121,8 @@ def _cast(values: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, 
 def initial_values(spec: str, options: ImportOptions, *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """A value for every argument of `@main`, by name.
 
-    Parameters and buffers have the model's own values, or those that the seed gives; optimizer state is zero; inputs are
-    drawn from the seed. Values that the program turns out not to read (buffers that nothing uses) are there too.
+    Parameters and buffers have the model's own values, or those that the seed gives; optimizer state is zero; inputs
+    are drawn from the seed. Values that the program turns out not to read (unused buffers) are there too.
 
     Args:
         spec: MODEL argument.
@@ -130,7 +132,15 @@ def initial_values(spec: str, options: ImportOptions, *, dtype: torch.dtype | No
     Raises:
         JogakError: the model cannot be loaded, or has no values.
     """
+    if is_program_file(spec):
+        return _cast(_program_values(import_program(spec, options), options.seed), dtype)
     return values_of(load_model(spec, options), options, dtype=dtype)
+
+
+def _program_values(imported: Imported, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = {name: _random_like(example, None, generator) for name, example in imported.inputs.items()}
+    return {**inputs, **(imported.weights or {})}
 
 
 def values_of(model: Model, options: ImportOptions, *, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -153,8 +163,17 @@ class _Widened(TorchFunctionMode):
     ) -> Any:
         if func in (Tensor.float, Tensor.half, Tensor.bfloat16):
             func = Tensor.double
+        if func is functional.rms_norm:
+            return _rms_norm(*args, **(kwargs or {}))
         args, kwargs = pytree.tree_map(_widen, (args, kwargs or {}))
         return func(*args, **kwargs)
+
+
+def _rms_norm(
+    input: Tensor, normalized_shape: list[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """With the default epsilon of f32, which is that of the program."""
+    return functional.rms_norm(input, normalized_shape, weight, torch.finfo(torch.float32).eps if eps is None else eps)
 
 
 def _widen(value: Any) -> Any:
@@ -235,7 +254,7 @@ def _train(
     with _computing_in(dtype, options):
         loss = _eager_loss(model, options, model.module(*args, **kwargs), values)
     real.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     real.step()
     results = {"loss": loss.detach(), **{name: value.detach() for name, value in model.parameters.items()}}
     for name, parameter in model.parameters.items():
@@ -261,8 +280,10 @@ def run_reference(
         Every result of `@main` by name. Parameters and buffers that the program does not change are there too.
 
     Raises:
-        JogakError: the model cannot be loaded, or has no loss to train on.
+        JogakError: the model cannot be loaded, has no loss to train on, or is no PyTorch model.
     """
+    if is_program_file(spec):
+        raise JogakError("there is no PyTorch model to compare with", where=spec, hint="give the model itself")
     return reference_of(load_model(spec, options), options, values, dtype=dtype)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Decomposition = Callable[..., Any]
+_Function = TypeVar("_Function", bound=Decomposition)
+
+Maybe = Any
+"""What a decomposition returns that does not always apply: tensors, or NotImplemented to keep the op."""
 
 
 class Registry:
@@ -17,10 +21,10 @@ class Registry:
     def __init__(self) -> None:
         self.table: dict[Any, Decomposition] = {}
 
-    def __call__(self, *ops: Any) -> Callable[[Decomposition], Decomposition]:
-        """Register the decorated function for `ops`. It may return NotImplemented to keep the op."""
+    def __call__(self, *ops: Any) -> Callable[[_Function], _Function]:
+        """Register the decorated function for `ops`."""
 
-        def register(function: Decomposition) -> Decomposition:
+        def register(function: _Function) -> _Function:
             self.table.update(dict.fromkeys(ops, function))
             return function
 
@@ -35,13 +39,3 @@ def compute_dtype(value: Tensor) -> torch.dtype:
 def widened(value: Tensor) -> Tensor:
     """The value in `compute_dtype`."""
     return value.to(compute_dtype(value))
-
-
-def along(value: Tensor, rank: int, dimension: int) -> Tensor:
-    """A vector as a tensor of `rank` dimensions that varies along `dimension` only."""
-    return value.view([-1 if i == dimension % rank else 1 for i in range(rank)])
-
-
-def positions(like: Tensor, dimension: int) -> Tensor:
-    """0, 1, 2, ... along one dimension of a tensor, broadcastable against it."""
-    return along(torch.arange(like.shape[dimension], device=like.device), like.dim(), dimension)

@@ -18,7 +18,7 @@ from jogak.ingress.naming import tensor_leaves
 from jogak.ingress.options import ImportOptions, Loss, Optimizer
 from jogak.ingress.places import ModuleScopes, PlaceMode
 from jogak.ingress.program import Argument, Result
-from jogak.ingress.rewrites import Rewrites
+from jogak.ingress.rewrites import rewritten
 
 
 @contextmanager
@@ -78,7 +78,7 @@ class Step:
         buffers = {name: value.clone() for name, value in self._named(values, "buffer").items()}
         args, kwargs = self.model.rebuild(list(self._named(values, "input").values()))
         state = {**parameters, **buffers}
-        with self._scopes.watching(), precision(self.options), Rewrites():
+        with self._scopes.watching(), precision(self.options), rewritten():
             output = run_model(self.model.module, state, args, kwargs)
         return output, {name: state[name] for name in buffers}
 

@@ -97,11 +97,13 @@ def explained(model: Model) -> Iterator[None]:
         raise JogakError(
             f"{error.func} makes the program depend on values of its inputs",
             where=_error_place(error, model),
-            hint="only programs whose shapes and control flow are fixed can be compiled: avoid item(), nonzero() and if on a tensor",
+            hint="shapes and control flow must be fixed: avoid item(), nonzero() and `if` on a tensor",
         ) from error
     except Exception as error:
         raise JogakError(
-            f"the model raised {type(error).__name__}: {error}", where=_error_place(error, model), hint="run the model once in eager mode"
+            f"the model raised {type(error).__name__}: {error}",
+            where=_error_place(error, model),
+            hint="run the model once in eager mode",
         ) from error
     finally:
         log.setLevel(level)
@@ -129,14 +131,17 @@ def _source(node: Any) -> Any:
     return node
 
 
-def _prune(graph: fx.GraphModule, arguments: Sequence[Argument], results: Sequence[Result]) -> tuple[list[Argument], list[Result]]:
-    """Drop updates that change nothing, then arguments that nothing reads, except parameters and inputs."""
+def _prune(
+    graph: fx.GraphModule, arguments: Sequence[Argument], results: Sequence[Result]
+) -> tuple[list[Argument], list[Result]]:
+    """Drop updates that change nothing, then arguments that nothing reads, except inputs."""
     nodes = graph.graph.find_nodes(op="placeholder")
     by_name = {argument.name: node for argument, node in zip(arguments, nodes, strict=True)}
     output = graph.graph.output_node()
+    values: Sequence[Any] = output.args[0]  # type: ignore[assignment]
     kept = [
         (result, node)
-        for result, node in zip(results, output.args[0], strict=True)
+        for result, node in zip(results, values, strict=True)
         if result.updates is None or _source(node) is not by_name[result.updates]
     ]
     output.args = (tuple(node for _, node in kept),)
@@ -144,7 +149,7 @@ def _prune(graph: fx.GraphModule, arguments: Sequence[Argument], results: Sequen
     remaining = []
     for argument in arguments:
         node = by_name[argument.name]
-        if node.users or argument.role in ("parameter", "input"):
+        if node.users or argument.role == "input":
             remaining.append(argument)
         else:
             graph.graph.erase_node(node)
@@ -183,7 +188,8 @@ def trace_model(model: Model, options: ImportOptions) -> Program:
     """Trace a model under fake tensors: nothing is computed, and no weight is read.
 
     Raises:
-        JogakError: the model fails on its example inputs, draws random numbers, depends on values, or has no loss to train on.
+        JogakError: the model fails on its example inputs, draws random numbers, depends on values of its inputs, or has
+            no loss to train on.
     """
     model.set_training(options.training)
     mode = FakeTensorMode(allow_non_fake_inputs=True)

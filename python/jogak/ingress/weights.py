@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from jogak.errors import JogakError
-
-FILE = Path("weights") / "parameters.safetensors"
-"""Where the weights are, relative to the output folder."""
 
 _DTYPES = {
     torch.float64: "F64",
@@ -37,7 +34,7 @@ def _header(weights: Mapping[str, Tensor]) -> bytes:
     entries, offset = {}, 0
     for name, value in weights.items():
         if value.dtype not in _DTYPES:
-            raise JogakError(f"weights of type {value.dtype} cannot be written", where=name, hint="convert the model first")
+            raise JogakError(f"weights of type {value.dtype} cannot be written", where=name, hint="convert the model")
         end = offset + value.numel() * value.element_size()
         entries[name] = {"dtype": _DTYPES[value.dtype], "shape": list(value.shape), "data_offsets": [offset, end]}
         offset = end
@@ -45,45 +42,37 @@ def _header(weights: Mapping[str, Tensor]) -> bytes:
     return text + b" " * (-len(text) % _ALIGNMENT)
 
 
-def write_weights(weights: Mapping[str, Tensor], folder: Path) -> Path:
-    """Write the weights one tensor at a time, sorted by name, and put the file in place when it is whole.
+def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write the weights one tensor at a time, sorted by name; the file takes its name when it is whole.
 
     Args:
         weights: values by name.
-        folder: the output folder; `FILE` is below it.
-
-    Returns:
-        The path of the file.
+        path: the `.safetensors` file; its folder is made.
 
     Raises:
         JogakError: a tensor has a type that the format does not know.
     """
     ordered = {name: weights[name] for name in sorted(weights)}
     header = _header(ordered)
-    path = folder / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
         file.write(struct.pack("<Q", len(header)))
         file.write(header)
         for value in ordered.values():
-            plain = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            file.write(memoryview(plain.numpy()))
-    os.replace(partial, path)
-    return path
+            file.write(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    partial.replace(path)
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights that were written below an output folder; empty when there are none.
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a safetensors file.
 
     Raises:
-        JogakError: the file is damaged.
+        JogakError: there is no such file, or it is damaged.
     """
-    path = folder / FILE
     if not path.is_file():
-        return {}
+        raise JogakError("no such file", where=str(path), hint="compile the model again")
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        return load_file(path)
     except SafetensorError as error:
         raise JogakError(f"cannot be read: {error}", where=str(path), hint="compile the model again") from error

@@ -1,4 +1,4 @@
-"""Sliding windows by pads and slices: every helper leaves batch and channel dimensions alone, so that they stay shardable."""
+"""Sliding windows by pads and slices: batch and channel dimensions are left alone, so that they stay shardable."""
 
 from __future__ import annotations
 

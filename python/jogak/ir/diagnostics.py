@@ -35,12 +35,14 @@ class SourceLocation:
     scope: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.file else "<unknown>"
+        if not self.file:
+            return self.scope or "<unknown>"
+        place = f"{self.file}:{self.line}"
         return f"{place} ({self.scope})" if self.scope else place
 
 
 _FILE = re.compile(r'"((?:[^"\\]|\\.)*)":(\d+):(\d+)')
-_SCOPE = re.compile(r'loc\("((?:[^"\\]|\\.)*)"\(|^"((?:[^"\\]|\\.)*)"\(')
+_SCOPE = re.compile(r'loc\("((?:[^"\\]|\\.)*)"[()]|^"((?:[^"\\]|\\.)*)"\(')
 
 
 def source_location(location: ir.Location) -> SourceLocation:

@@ -15,7 +15,6 @@ from torch_mlir.dialects import arith, linalg, tensor
 
 from jogak.cost.links import Links
 from jogak.ir.build import is_identity, tensor_type
-from jogak.ir.diagnostics import source_location
 from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
 from jogak.partition.emit import Emitter
 from jogak.partition.local import Split, count_once, localize
@@ -275,6 +274,5 @@ def _told(step: Step, source: Sharding, wanted: Sharding) -> str:
 
 
 def cause_of(op: ir.Operation) -> str:
-    """Why a collective is in the program: what it does for which op, and the user's source line."""
-    text = ir.StringAttr(op.attributes["jogak.cause"]).value if "jogak.cause" in op.attributes else op.name
-    return f"{text} at {source_location(op.location)}"
+    """Why a collective is in the program: what it does for which op."""
+    return str(ir.StringAttr(op.attributes["jogak.cause"]).value) if "jogak.cause" in op.attributes else str(op.name)

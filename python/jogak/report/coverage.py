@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,22 @@ class Replicated:
         reason: what cannot be split, and why.
         location: source line of the first such op.
         count: number of such ops.
-        flops: their arithmetic.
+        share: their part of the arithmetic of the whole program.
+        whole: nothing of the op can be split, so that every device computes all of it.
     """
 
     op: str
     reason: str
     location: str
     count: int
-    flops: float
+    share: float
+    whole: bool
+
+    def describe(self) -> str:
+        """One line for people."""
+        times = f"{self.count} × " if self.count > 1 else ""
+        first = "first at" if self.count > 1 else "at"
+        return f"{times}{self.op}, {self.share:.2%} of the arithmetic, {first} {self.location}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -65,25 +74,23 @@ class Coverage:
 
 def coverage(graph: Graph) -> Coverage:
     """Sort every op by what its rule allows."""
-    groups: dict[tuple[str, str], list[Node]] = {}
+    total = sum(node.flops for node in graph.nodes)
+    groups: dict[tuple[str, str, bool], list[Node]] = {}
     for node in graph.nodes:
         if node.rule.reason:
-            groups.setdefault((node.op, node.rule.reason), []).append(node)
+            groups.setdefault((node.op, node.rule.reason, _is_whole(node)), []).append(node)
     replicated = tuple(
-        Replicated(op, reason, nodes[0].location, len(nodes), sum(node.flops for node in nodes))
-        for (op, reason), nodes in groups.items()
+        Replicated(op, reason, nodes[0].location, len(nodes), _flops(nodes) / total if total else 0.0, whole)
+        for (op, reason, whole), nodes in groups.items()
     )
-    unknown = [node for node in graph.nodes if node.rule.reason and _is_whole(node)]
-    partly = sum(len(nodes) for nodes in groups.values()) - len(unknown)
-    return Coverage(
-        len(graph.nodes),
-        len(graph.nodes) - partly - len(unknown),
-        partly,
-        len(unknown),
-        sum(node.flops for node in graph.nodes),
-        sum(node.flops for node in unknown),
-        replicated,
-    )
+    unknown = [node for (_, _, whole), nodes in groups.items() if whole for node in nodes]
+    partly = sum(entry.count for entry in replicated) - len(unknown)
+    by_rule = len(graph.nodes) - partly - len(unknown)
+    return Coverage(len(graph.nodes), by_rule, partly, len(unknown), total, _flops(unknown), replicated)
+
+
+def _flops(nodes: Sequence[Node]) -> float:
+    return sum(node.flops for node in nodes)
 
 
 def _is_whole(node: Node) -> bool:

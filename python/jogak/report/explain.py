@@ -1,18 +1,24 @@
-"""Why a value lies as it does: the chain from each mesh axis on it back to the constraint that put the axis there."""
+"""Why the plan is as it is: every argument and collective in a few lines, and for a value the way back to the constraint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from jogak.errors import unknown_name
+from torch_mlir import ir
+
+from jogak.compiler import registry_of
+from jogak.configuration import Configuration
+from jogak.errors import JogakError, nearest
 from jogak.ir.context import new_context, parse_file
+from jogak.ir.diagnostics import source_location
 from jogak.ir.module import main_function
 from jogak.partition.partition import cause_of
-from jogak.registry import default_registry
+from jogak.report.families import family, template_of
+from jogak.report.manifest import file_of
 from jogak.report.promise import collectives_of
 from jogak.report.summary import size
 from jogak.sharding.annotation import read_constraints, read_shardings
@@ -41,13 +47,23 @@ class Explanation:
 
 
 def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
-    """Read the annotated program of an output folder and propagate its constraints again."""
-    module = parse_file(folder / manifest["modules"]["program"], new_context())
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    """Read the annotated program of an output folder and propagate its constraints again.
+
+    Raises:
+        JogakError: the folder is incomplete, or a plug-in that it was compiled with is missing.
+    """
+    module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
+    mesh = _mesh(manifest)
     function = main_function(module).operation
-    reading = read_graph(function, default_registry().rules())
+    registry = registry_of(Configuration.from_json(manifest["configuration"]))
+    reading = read_graph(function, registry.rules())
     seeds = read_constraints(function, reading, mesh)
-    return Explanation(reading.graph, mesh, read_shardings(function, reading, mesh), propagate(reading.graph, mesh, seeds))
+    propagated = propagate(reading.graph, mesh, seeds)
+    return Explanation(reading.graph, mesh, read_shardings(function, reading, mesh), propagated)
+
+
+def _mesh(manifest: Mapping[str, Any]) -> Mesh:
+    return Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
 
 
 def explain_value(explanation: Explanation, pattern: str) -> str:
@@ -59,8 +75,9 @@ def explain_value(explanation: Explanation, pattern: str) -> str:
     graph = explanation.graph
     matched = [value.id for value in graph.values if value.name and fnmatchcase(value.name, pattern)]
     if not matched:
-        names = sorted({value.name for value in graph.values if value.name})
-        raise unknown_name("value", pattern, names)
+        close = nearest(pattern, {value.name for value in graph.values if value.name})
+        hint = f"did you mean {close!r}?" if close else "jogak explain DIR lists the arguments; patterns such as '*.attn.*' work"
+        raise JogakError("there is no such argument or module path in the program", where=pattern, hint=hint)
     return "\n".join(line for value in matched for line in _lines(explanation, value))
 
 
@@ -108,16 +125,74 @@ def _through(graph: Graph, number: int) -> str:
 
 
 def explain_plan(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """The whole plan: each argument's sharding, then each collective with its cause."""
-    lines = ["arguments:"]
-    for argument in manifest["arguments"]:
-        sharding = Sharding.parse(argument["sharding"])
-        lines.append(f"  {argument['name']}: {sharding.describe(argument['shape'], argument['element'])} ({argument['role']})")
-    module = parse_file(folder / manifest["modules"]["device"], new_context())
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
-    lines.append("collectives, in program order:")
-    for each in collectives_of(main_function(module).operation, mesh):
-        lines.append(f"  {each.kind} on {','.join(each.axes)}, {size(each.bytes)}: {cause_of(each.op)}")
+    """The whole plan: each argument's sharding, then each collective with its cause; repeated layers are one line.
+
+    Raises:
+        JogakError: the folder is incomplete.
+    """
+    module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
+    function = main_function(module).operation
+    lines = ["arguments:", *_arguments(manifest["arguments"])]
+    found = _collectives(function, manifest)
+    lines.append(f"collectives, {sum(map(len, found.values()))} in all:" if found else "no collectives")
+    for (place, kind, axes, count, cause, part), scopes in found.items():
+        times = f"{size(count)} each, {len(scopes)} times" if len(scopes) > 1 else size(count)
+        shown = family(scopes) or Path(place.rpartition(":")[0]).name or "the program"
+        lines.append(f"  {shown}: {kind} on {axes}, {times}")
+        lines.append("      " + ", ".join(filter(None, [cause, part, place and f"at {place}"])))
     return "\n".join(lines)
 
 
+def _arguments(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for arguments that differ in layer numbers only; optimizer state only where it lies unlike its parameter."""
+    placed = {argument["name"]: _placed(argument) for argument in described}
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    followers: dict[str, int] = {}
+    for argument in described:
+        name, role = argument["name"], argument["role"]
+        slot, _, parameter = name.partition(".")
+        if role == "optimizer_state" and placed.get(parameter) == placed[name]:
+            followers[slot] = followers.get(slot, 0) + 1
+            continue
+        groups.setdefault((template_of(name), placed[name], role), []).append(name)
+    for (_, lies, role), names in groups.items():
+        yield f"  {family(names)}: {lies} ({role})"
+    for slot, count in followers.items():
+        yield f"  {slot}.*: {count} tensors, each as its parameter (optimizer_state)"
+
+
+def _placed(argument: Mapping[str, Any]) -> str:
+    return Sharding.parse(argument["sharding"]).describe(argument["shape"], argument["element"])
+
+
+def _collectives(function: ir.Operation, manifest: Mapping[str, Any]) -> dict[tuple[str, str, str, int, str, str], list[str]]:
+    """(place, kind, axes, bytes, cause, part of the step) to the module paths of the collectives, in program order."""
+    before = _needed_for_loss(function, manifest["results"])
+    groups: dict[tuple[str, ...], list[str]] = {}
+    keys: dict[tuple[str, ...], tuple[str, str, str, int, str, str]] = {}
+    for each in collectives_of(function, _mesh(manifest)):
+        location = source_location(each.op.location)
+        place = f"{location.file}:{location.line}" if location.file else ""
+        part = "" if before is None else "forward" if each.op in before else "backward"
+        key = (place, each.kind, ",".join(each.axes), each.bytes, cause_of(each.op), part)
+        group = (*map(str, key), template_of(location.scope))
+        keys[group] = key
+        groups.setdefault(group, []).append(location.scope)
+    return {keys[group]: scopes for group, scopes in groups.items()}
+
+
+def _needed_for_loss(function: ir.Operation, results: Sequence[Mapping[str, Any]]) -> set[ir.Operation] | None:
+    """The ops that the loss needs; None in a program without a loss."""
+    terminator = list(function.regions[0].blocks[0].operations)[-1].operation
+    losses = [value for value, each in zip(terminator.operands, results, strict=True) if each["role"] == "loss"]
+    if not losses:
+        return None
+    found: set[ir.Operation] = set()
+    waiting = losses
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, ir.BlockArgument) or value.owner in found:
+            continue
+        found.add(value.owner)
+        waiting += [*value.owner.operands]
+    return found

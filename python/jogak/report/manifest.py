@@ -23,10 +23,17 @@ from jogak.sharding.reading import argument_attributes, result_attributes
 from jogak.sharding.sharding import Sharding
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from jogak.compiler import Compilation
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+PROGRAM = "program.mlir"
+DEVICE = "device.mlir"
+_AGAIN = "compile the model again"
+_READ = ("configuration", "mesh", "arguments", "results", "modules", "weights", "reference", "predicted")
+"""What other commands need from a manifest."""
 _TOOLS = ("jogak", "torch", "torch-mlir")
 
 
@@ -41,8 +48,9 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "mesh": {"axes": list(made.mesh.axes), "shape": list(made.mesh.shape), "devices": made.mesh.devices},
         "arguments": _arguments(function, made.mesh),
         "results": _results(function, made.mesh),
-        "modules": {"program": "program.mlir", "device": "device.mlir", "devices": made.mesh.devices},
-        "weights": _weights(made),
+        "modules": {"program": PROGRAM, "device": DEVICE, "devices": made.mesh.devices},
+        "weights": {"seed": made.configuration.options.seed, "files": list(tensor_files(made))},
+        "reference": "pytorch" if made.reference else "program",
         "predicted": _predicted(made.promise or Promise()),
         "search": None,
         "remat": None,
@@ -107,10 +115,10 @@ def _text(attributes: ir.DictAttr, key: str, default: str) -> str:
     return str(ir.StringAttr(attributes[key]).value) if key in attributes else default
 
 
-def _weights(made: Compilation) -> dict[str, Any]:
-    if made.weights is None:
-        return {"source": "initialize", "seed": made.configuration.options.seed}
-    return {"source": "files", "files": ["weights/parameters.safetensors"]}
+def tensor_files(made: Compilation) -> dict[str, Mapping[str, Tensor]]:
+    """The safetensors files of an output folder: name to content. What is in none of them is drawn from the seed."""
+    held = {"weights/parameters.safetensors": made.weights, "weights/inputs.safetensors": made.inputs}
+    return {name: values for name, values in held.items() if values is not None}
 
 
 def _predicted(promise: Promise) -> dict[str, Any]:
@@ -146,10 +154,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
             where=str(folder),
             hint="run jogak compile MODEL -o DIR again",
         )
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise JogakError(f"not valid JSON: {error}", where=str(path), hint="run jogak compile again") from None
+    manifest = _read(path)
     found = manifest.get("schema_version")
     if found != SCHEMA_VERSION:
         raise JogakError(
@@ -157,4 +162,31 @@ def load_manifest(folder: Path) -> dict[str, Any]:
             where=str(path),
             hint="compile the model again with this version of Jogak",
         )
+    missing = [key for key in _READ if key not in manifest]
+    if missing:
+        raise JogakError(f"the manifest lacks {missing[0]!r}", where=str(path), hint=_AGAIN)
     return manifest
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise JogakError(f"not valid JSON: {error}", where=str(path), hint=_AGAIN) from None
+    except OSError as error:
+        raise JogakError(f"cannot be read: {error.strerror}", where=str(path), hint="check its permissions") from None
+    if not isinstance(manifest, dict):
+        raise JogakError("the manifest is no JSON object", where=str(path), hint=_AGAIN)
+    return manifest
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """A file that the manifest of an output folder names.
+
+    Raises:
+        JogakError: it is missing.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise JogakError("the file is missing from the output folder", where=str(path), hint=_AGAIN)
+    return path

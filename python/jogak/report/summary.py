@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jogak.compiler import Compilation
+    from jogak.report.coverage import Coverage
+
+_LISTED = 8
+"""Kinds of ops without a full rule that are printed."""
 
 
 def size(count: float) -> str:
@@ -34,10 +39,19 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
         lines.append(f"  peak memory     {size(promise.peak_memory_bytes)} per device")
         lines.append(f"  arithmetic      {promise.flops:.3g} operations per device")
     if covered is not None:
-        share = covered.fallback_flops / covered.flops if covered.flops else 0.0
-        lines.append(
-            f"  coverage        {covered.by_rule} of {covered.nodes} ops split by rule, {covered.partly} with a dimension "
-            f"that stays whole, {covered.unknown} replicated ({share:.2%} of the arithmetic)"
-        )
+        lines += _coverage(covered)
     lines.append("  seconds         " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in made.seconds.items()))
     return "\n".join(lines)
+
+
+def _coverage(covered: Coverage) -> Iterator[str]:
+    """How many ops a rule covers, and the others, those with the most arithmetic first."""
+    share = covered.fallback_flops / covered.flops if covered.flops else 0.0
+    yield (
+        f"  coverage        {covered.by_rule} of {covered.nodes} ops split by rule, {covered.partly} with a dimension "
+        f"that stays whole, {covered.unknown} replicated ({share:.2%} of the arithmetic)"
+    )
+    ranked = sorted(covered.replicated, key=lambda entry: (not entry.whole, -entry.share))
+    yield from (f"    {'replicated' if entry.whole else 'partly'}: {entry.describe()}" for entry in ranked[:_LISTED])
+    if len(ranked) > _LISTED:
+        yield f"    and {len(ranked) - _LISTED} more kinds in manifest.json, under coverage"

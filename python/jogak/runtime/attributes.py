@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -131,9 +132,8 @@ def read_dense(attribute: ir.Attribute, type_: TensorType) -> Tensor:
     """
     dtype = dtype_of(type_.element)
     try:
-        if dtype in (torch.bfloat16, torch.float16, torch.bool):
-            elements = [read_element(item) for item in attribute]
-            return torch.tensor(elements, dtype=dtype).reshape(type_.shape)
+        if dtype == torch.bfloat16:
+            return _from_text(str(attribute)).reshape(type_.shape)
         return torch.from_numpy(np.array(attribute)).to(dtype).reshape(type_.shape)
     except (TypeError, ValueError, RuntimeError) as error:
         raise JogakError(
@@ -142,6 +142,17 @@ def read_dense(attribute: ir.Attribute, type_: TensorType) -> Tensor:
         ) from error
 
 
-def read_element(item: Any) -> float:
-    """One element of a dense constant, which the bindings give as a number or as an attribute."""
-    return float(item.value if isinstance(item, ir.Attribute) else item)
+def _from_text(text: str) -> Tensor:
+    """The elements of a bf16 constant, which numpy has no type for; MLIR writes long ones as a string of bytes."""
+    blob = re.search(r'"0x([0-9A-Fa-f]*)"', text)
+    if blob:
+        return torch.frombuffer(bytearray.fromhex(blob[1]), dtype=torch.bfloat16)
+    elements = re.findall(r"0x[0-9A-Fa-f]+|[-+]?\d[\d.]*(?:[eE][-+]?\d+)?", text.partition(":")[0])
+    return torch.stack([_bf16(element) for element in elements])
+
+
+def _bf16(text: str) -> Tensor:
+    """One element: a decimal number, or the bits of one that has no decimal form."""
+    if text.startswith("0x"):
+        return torch.tensor(int(text, 16), dtype=torch.uint16).view(torch.bfloat16)
+    return torch.tensor(float(text), dtype=torch.bfloat16)

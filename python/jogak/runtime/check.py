@@ -1,9 +1,13 @@
-"""Running an output folder on the simulator, and comparing every result with PyTorch eager on one device."""
+"""Running an output folder on the simulator, and comparing every result with PyTorch eager on one device.
+
+Where PyTorch cannot build the model again (an `.mlir` or `.onnx` file, a plan of a model that was only in memory), the
+whole program on one device takes PyTorch's place: that still finds every error of sharding and partitioning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +15,37 @@ import torch
 from torch import Tensor
 
 from jogak.configuration import Configuration
-from jogak.errors import JogakError
-from jogak.ingress.reference import initial_values, run_reference
+from jogak.ingress.reference import run_reference
 from jogak.ir.context import new_context, parse_file
+from jogak.report.manifest import file_of
+from jogak.report.manifest import file_of
+from jogak.runtime.compare import compare
+from jogak.runtime.counts import to_json
 from jogak.runtime.program import load_program
-from jogak.runtime.counts import CollectiveCounts
 from jogak.runtime.sharded import shard_value, unshard_value
-from jogak.runtime.simulator import SimulationResult, simulate
+from jogak.runtime.simulator import ONE_DEVICE, SimulationResult, simulate
+from jogak.runtime.values import load_values
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Sharding
 
 _TOLERANCE = {"f64": 1e-5, "f32": 1e-5, "bf16": 2e-2, "f16": 2e-2}
 """Largest relative error that passes, by the narrowest float that is computed in."""
 
+_REFERENCES = {
+    "pytorch": "PyTorch eager",
+    "program": "the unpartitioned program on one device (there is no PyTorch model to compare with)",
+}
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """One result against PyTorch's.
+    """One result against the reference's.
 
     Attributes:
         name: `jogak.name` of the result.
         role: `output`, `loss` or `update`.
         absolute: largest absolute difference.
-        relative: that, divided by the largest magnitude of PyTorch's result.
+        relative: that, divided by the largest magnitude of the reference's result.
         disagreement: largest absolute difference between devices that should hold the same piece.
     """
 
@@ -54,6 +66,7 @@ class Outcome:
         promised: collectives that the manifest promises.
         precision: what both sides computed in.
         tolerance: largest relative error that passes.
+        reference: what was compared with, `pytorch` or `program`.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -61,6 +74,7 @@ class Outcome:
     promised: Mapping[str, Any]
     precision: str
     tolerance: float
+    reference: str = "pytorch"
 
     @property
     def passed(self) -> bool:
@@ -71,19 +85,23 @@ class Outcome:
     def describe(self, most: int = 12) -> str:
         """A table of the results with the largest errors, and the verdict."""
         ranked = sorted(self.comparisons, key=lambda each: (each.role != "loss", -each.relative))
-        width = max(len(each.name) for each in ranked[:most])
+        width = max((len(each.name) for each in ranked[:most]), default=0)
         lines = [f"{'result':{width}}  role     largest absolute error  relative"]
         for each in ranked[:most]:
             lines.append(f"{each.name:{width}}  {each.role:7}  {each.absolute:22.3e}  {each.relative:8.2e}")
         if len(ranked) > most:
             lines.append(f"... and {len(ranked) - most} more with smaller errors")
-        worst = max(each.relative for each in ranked)
-        met = "as promised" if self.counted == self.promised else f"NOT as promised: {self.promised}, counted {self.counted}"
+        worst = max((each.relative for each in ranked), default=0.0)
+        met = (
+            "as promised"
+            if self.counted == self.promised
+            else f"NOT as promised: {self.promised}, counted {self.counted}"
+        )
         lines.append(f"collectives {met}")
         verdict = "passed" if self.passed else "FAILED"
         lines.append(
-            f"{verdict}: {len(ranked)} results equal PyTorch eager to {worst:.2e} relative (tolerance {self.tolerance:g}, "
-            f"computed in {self.precision})"
+            f"{verdict}: {len(ranked)} results equal {_REFERENCES[self.reference]} to {worst:.2e} relative "
+            f"(tolerance {self.tolerance:g}, computed in {self.precision})"
         )
         return "\n".join(lines)
 
@@ -106,21 +124,9 @@ class Simulated:
         """Losses and collectives, for people."""
         lines = [f"{name} = {value.item():.6g}" for name, value in self.results.items() if value.numel() == 1]
         lines.append(f"{len(self.results)} results")
-        for kind, entry in counted_json(self.result.collectives).items():
+        for kind, entry in to_json(self.result.collectives).items():
             lines.append(f"{kind}: {entry['count']} times, {entry['bytes']} bytes per device")
         return "\n".join(lines)
-
-
-def counted_json(counts: CollectiveCounts) -> dict[str, Any]:
-    """What was counted, in the form in which the manifest promises it."""
-    return {
-        kind: {
-            "count": counts.total(kind).count,
-            "bytes": counts.total(kind).bytes,
-            "by_axis": {axes: {"count": each.count, "bytes": each.bytes} for axes, each in row.items()},
-        }
-        for kind, row in counts.by_kind.items()
-    }
 
 
 def simulate_folder(
@@ -137,7 +143,7 @@ def simulate_folder(
     """
     mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
     context = new_context()
-    program = load_program(parse_file(folder / manifest["modules"]["device"], context))
+    program = load_program(parse_file(file_of(folder, manifest["modules"]["device"]), context))
     given = values if values is not None else load_values(folder, manifest)
     per_device: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
     for argument in manifest["arguments"]:
@@ -155,26 +161,22 @@ def simulate_folder(
     return Simulated(results, disagreement, result)
 
 
-def load_values(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A whole value for every argument: weights from the folder or from the seed, zero optimizer state, random inputs.
+def whole_program(
+    folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tensor], precision: str | None
+) -> dict[str, Tensor]:
+    """The results of the unpartitioned program on one device, by name.
 
     Raises:
-        JogakError: the weights file is missing.
+        JogakError: the folder is incomplete.
     """
-    configuration = Configuration.from_json(manifest["configuration"])
-    values = initial_values(configuration.model, configuration.options)
-    for name in manifest["weights"].get("files", []):
-        from jogak.ingress.weights import read_weights
-
-        path = folder / name
-        if not path.is_file():
-            raise JogakError("the weights file is missing", where=str(path), hint="compile the model again")
-        values |= read_weights(path)
-    return values
+    annotated = load_program(parse_file(file_of(folder, manifest["modules"]["program"]), new_context()))
+    program = replace(annotated, mesh=None)  # the mesh of its annotations, which mean nothing here
+    outputs = simulate(program, ONE_DEVICE, [values], precision="f64" if precision == "f64" else None).outputs[0]
+    return {described["name"]: value for described, value in zip(manifest["results"], outputs, strict=True)}
 
 
 def check_run(folder: Path, manifest: Mapping[str, Any], precision: str | None, tolerance: float | None) -> Outcome:
-    """Run a folder and compare every result with PyTorch eager.
+    """Run a folder and compare every result with its reference: PyTorch eager, or the unpartitioned program.
 
     Args:
         precision: `f64` or `declared`. By default a training step is checked in f64, since Adam's update divides by the
@@ -186,18 +188,28 @@ def check_run(folder: Path, manifest: Mapping[str, Any], precision: str | None, 
     """
     configuration = Configuration.from_json(manifest["configuration"])
     narrow = _narrowest(manifest, configuration)
-    chosen = precision or ("f64" if configuration.options.training and narrow == "f32" else "declared")
+    stateful = configuration.options.training or any(
+        each["role"] == "optimizer_state" for each in manifest["arguments"]
+    )
+    chosen = precision or ("f64" if stateful and narrow == "f32" else "declared")
     computed = "f64" if chosen == "f64" else narrow
     values = load_values(folder, manifest)
     simulated = simulate_folder(folder, manifest, chosen, {name: value.clone() for name, value in values.items()})
-    dtype = torch.float64 if chosen == "f64" else None
-    expected = run_reference(configuration.model, configuration.options, values, dtype=dtype)
+    if manifest["reference"] == "pytorch":
+        dtype = torch.float64 if chosen == "f64" else None
+        expected = run_reference(configuration.model, configuration.options, values, dtype=dtype)
+    else:
+        expected = whole_program(folder, manifest, values, chosen)
+    found = compare(expected, simulated.results, values, configuration.options.optimizer, computed)
     comparisons = tuple(
-        _compare(described, simulated, expected[described["name"]]) for described in manifest["results"]
+        Comparison(name, described["role"], found[name].absolute, found[name].relative, simulated.disagreement[name])
+        for described in manifest["results"]
+        for name in [described["name"]]
     )
-    counted = counted_json(simulated.result.collectives)
+    counted = to_json(simulated.result.collectives)
     limit = tolerance if tolerance is not None else _TOLERANCE[computed]
-    return Outcome(comparisons, counted, manifest["predicted"]["collectives"], computed, limit)
+    promised = manifest["predicted"]["collectives"]
+    return Outcome(comparisons, counted, promised, computed, limit, manifest["reference"])
 
 
 def _narrowest(manifest: Mapping[str, Any], configuration: Configuration) -> str:
@@ -205,14 +217,3 @@ def _narrowest(manifest: Mapping[str, Any], configuration: Configuration) -> str
     if configuration.options.autocast == "bf16" or "bf16" in elements:
         return "bf16"
     return "f16" if "f16" in elements else "f32"
-
-
-def _compare(described: Mapping[str, Any], simulated: Simulated, expected: Tensor) -> Comparison:
-    name = described["name"]
-    got = simulated.results[name].reshape(expected.shape)
-    wide = torch.float64 if got.is_floating_point() else torch.int64
-    difference = (got.to(wide) - expected.to(wide)).abs()
-    absolute = float(difference.max()) if difference.numel() else 0.0
-    scale = float(expected.to(wide).abs().max()) if expected.numel() else 0.0
-    relative = absolute / scale if scale else absolute
-    return Comparison(name, described["role"], absolute, relative, simulated.disagreement[name])

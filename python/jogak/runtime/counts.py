@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from jogak.runtime.program import CollectiveStep
 
@@ -76,3 +77,15 @@ def summarize(tables: Sequence[Table]) -> CollectiveCounts:
 
 def _entry(table: Mapping[str, Mapping[str, Count]], kind: str, axes: str) -> Count:
     return table.get(kind, {}).get(axes, Count())
+
+
+def to_json(counts: CollectiveCounts) -> dict[str, Any]:
+    """What was counted, in the form in which the manifest promises it."""
+    return {
+        kind: {
+            "count": counts.total(kind).count,
+            "bytes": counts.total(kind).bytes,
+            "by_axis": {axes: {"count": each.count, "bytes": each.bytes} for axes, each in row.items()},
+        }
+        for kind, row in counts.by_kind.items()
+    }

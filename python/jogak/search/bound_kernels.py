@@ -7,7 +7,7 @@ import numpy as np
 from jogak.search.jit import INFINITY, Floats, Ints, kernel
 
 
-@kernel()
+@kernel(fast=True)
 def _send_right(buffer: Floats, w: Floats, message: Floats) -> None:
     count = len(message)
     message[:] = INFINITY

@@ -19,6 +19,7 @@ R = TypeVar("R")
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 INFINITY = np.inf
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from jogak.search import reduction_kernels as kernels
 from jogak.search.flat import Graph, Usage, incidence, offsets
-from jogak.search.jit import INFINITY, Ints
+from jogak.search.jit import INFINITY, Bools, Ints
 from jogak.search.memory import Memory, build_memory, remove_oversized
 
 _ROUNDS = 12
+# Another round for fewer removed states than this share of all costs more time than it saves.
+_FEW = 0.01
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Reduced:
     Attributes:
         graph: variables and costs; every variable has a state unless `possible` is False.
         memory: what the variables occupy.
+        head: for each variable, the node whose strategies its states are.
         root: for each node of the problem as given, its variable.
         position, state: `state[position[i] + s]` is the strategy of node i when its variable is in state s.
         possible: False when the reductions prove that no choice is feasible.
@@ -32,6 +35,7 @@ class Reduced:
 
     graph: Graph
     memory: Memory
+    head: Ints
     root: Ints
     position: Ints
     state: Ints
@@ -41,33 +45,55 @@ class Reduced:
         """The strategy of each node, from the state of each variable."""
         return self.state[self.position + states[self.root]]
 
+    def collapse(self, choice: Ints) -> Ints:
+        """The state of each variable, from the strategy of each node; -1 where the reductions removed it."""
+        counts, first = self.graph.states, self.graph.first
+        rows = np.repeat(self.position[self.head] - first[:-1], counts) + np.arange(first[-1])
+        matches = np.flatnonzero(self.state[rows] == np.repeat(choice[self.head], counts))
+        states = np.full(self.graph.size, -1, np.int64)
+        owner = np.repeat(np.arange(self.graph.size), counts)[matches]
+        states[owner] = matches - first[owner]
+        return states
+
 
 def reduce(graph: Graph, usage: Usage) -> Reduced:
-    """Apply consistency, ties, merging and dominance until nothing changes."""
+    """Apply consistency, ties, merging and dominance until little changes."""
     counts = graph.states
-    graph = replace(graph, unary=graph.unary.copy())
+    nodes = np.arange(graph.size, dtype=np.int64)
     state = np.arange(len(graph.unary), dtype=np.int64) - np.repeat(graph.first[:-1], counts)
-    memory = build_memory(usage, counts, np.arange(graph.size), graph.first[:-1].copy(), state)
-    current = Reduced(graph, memory, np.arange(graph.size), graph.first[:-1].copy(), state, True)
-    for _ in range(_ROUNDS):
+    memory = build_memory(usage, counts, nodes, graph.first[:-1].copy(), state)
+    return _settle(Reduced(graph, memory, nodes, nodes, graph.first[:-1].copy(), state, True), usage)
+
+
+def restrict(current: Reduced, allowed: Bools, usage: Usage) -> Reduced:
+    """The smaller problem in which only the allowed states may be chosen, reduced again."""
+    unary = np.where(allowed, current.graph.unary, INFINITY)
+    return _settle(replace(current, graph=replace(current.graph, unary=unary)), usage)
+
+
+def _settle(current: Reduced, usage: Usage) -> Reduced:
+    """Merge and remove states in turns until a round removes few states."""
+    current = replace(current, graph=replace(current.graph, unary=current.graph.unary.copy()))
+    for turn in range(_ROUNDS):
         merged = _merge(current)
         if merged is None:
             return replace(current, possible=False)
         graph = merged.graph
         memory = build_memory(usage, graph.states, merged.root, merged.position, merged.state)
-        merged = replace(merged, memory=memory)
-        removed = _remove_states(merged)
-        if memory.capacity.min(initial=0) < 0:
-            return replace(merged, possible=False)
-        settled = removed == 0 and graph.size == current.graph.size and len(graph.pair) == len(current.graph.pair)
+        merged = replace(merged, memory=memory, possible=memory.capacity.min(initial=0) >= 0)
+        unchanged = turn > 0 and len(graph.unary) == len(current.graph.unary) and len(graph.pair) == len(
+            current.graph.pair
+        )
         current = merged
-        if settled:
+        if unchanged or not merged.possible or turn == _ROUNDS - 1:
+            return current
+        if _remove_states(current) <= _FEW * len(graph.unary) and turn > 0:
             break
     final = _merge(current)
     if final is None:
         return replace(current, possible=False)
     memory = build_memory(usage, final.graph.states, final.root, final.position, final.state)
-    return replace(final, memory=memory)
+    return replace(final, memory=memory, possible=memory.capacity.min(initial=0) >= 0)
 
 
 def _merge(current: Reduced) -> Reduced | None:
@@ -91,7 +117,8 @@ def _merge(current: Reduced) -> Reduced | None:
     renamed = np.full(graph.size, -1, np.int64)
     renamed[roots] = np.arange(len(roots))
     smaller = _merge_costs(graph, root, renamed, offsets(kept[roots]), position[:-1].copy(), state)
-    return _compose(current, smaller, renamed[root], position[:-1], state)
+    smaller_heads = replace(current, graph=smaller, head=current.head[roots])
+    return _compose(smaller_heads, current, renamed[root], position[:-1], state)
 
 
 def _merge_costs(graph: Graph, root: Ints, renamed: Ints, first: Ints, position: Ints, state: Ints) -> Graph:
@@ -116,14 +143,14 @@ def _merge_costs(graph: Graph, root: Ints, renamed: Ints, first: Ints, position:
     return Graph(first, unary, left[useful], right[useful], offsets(sizes[useful]), pair[entries])
 
 
-def _compose(current: Reduced, graph: Graph, variable: Ints, position: Ints, state: Ints) -> Reduced:
+def _compose(merged: Reduced, current: Reduced, variable: Ints, position: Ints, state: Ints) -> Reduced:
     """Chain the way back of this round behind the way back so far."""
     root = variable[current.root]
-    counts = graph.states[root]
+    counts = merged.graph.states[root]
     rows = offsets(counts)
     inner = np.repeat(position[current.root], counts) + np.arange(rows[-1]) - np.repeat(rows[:-1], counts)
     outer = np.repeat(current.position, counts) + state[inner]
-    return replace(current, graph=graph, root=root, position=rows[:-1], state=current.state[outer])
+    return replace(merged, root=root, position=rows[:-1], state=current.state[outer])
 
 
 def _remove_states(current: Reduced) -> int:

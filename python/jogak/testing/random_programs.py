@@ -93,7 +93,7 @@ class Builder:
     def scalar(self, text: str, type_: str) -> str:
         """A scalar constant."""
         name = self.name()
-        self.lines.append(f"{name} = arith.constant {text} : {type_}")
+        self.lines.append(f"{name} = arith.constant {text}" + ("" if type_ == "i1" else f" : {type_}"))
         return name
 
     def argument(self, shape: Sequence[int], element: str) -> Tensor:
@@ -194,8 +194,8 @@ class Builder:
         results = ", ".join(type_ for _, type_ in written)
         elements = ", ".join(value.element for value, _ in outputs)
         text = f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{iterators}]}} {ins}outs({_typed(written)})"
-        region = ["{", f"^bb0({', '.join(block)}):", *body, f"linalg.yield {', '.join(yields)} : {elements}"]
-        whole = "\n".join([text, *region, f"}} -> {results if len(written) == 1 else f'({results})'}"])
+        region = [f"^bb0({', '.join(block)}):", *body, f"linalg.yield {', '.join(yields)} : {elements}"]
+        whole = "\n".join([f"{text} {{", *region, f"}} -> {results if len(written) == 1 else f'({results})'}"])
         if len(outputs) == 1:
             return [self.emit(whole, outputs[0][0].shape, outputs[0][0].element)]
         base = self.name()

@@ -145,8 +145,7 @@ def interpret(case: Case, arrays: list[Any], init: Any) -> Any:
     term, combine = TERMS[case.term][1], COMBINERS[case.combiner][1]
     for point in product(*(range(size) for size in case.sizes)):
         a, b = (
-            array[tuple(dim.at(point) for dim in map_)]
-            for (map_, _), array in zip(case.inputs, arrays, strict=True)
+            array[tuple(dim.at(point) for dim in map_)] for (map_, _), array in zip(case.inputs, arrays, strict=True)
         )
         place = tuple(point[loop] for loop in case.output)
         result[place] = combine(result[place], term(a, b, point[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 import torch
@@ -67,6 +68,26 @@ def test_traces_with_backward_under_fake_tensors(name: str, trace: Callable[[Ent
     loss, *gradients = next(node for node in graph.graph.nodes if node.op == "output").args[0]
     assert loss.meta["val"].shape == ()
     assert None not in gradients
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_functionalized_trace_reads_no_value(name: str) -> None:
+    from jogak.ingress.model import load_model
+    from jogak.ingress.options import ImportOptions
+    from jogak.ingress.trace import trace_model
+
+    options = ImportOptions()
+    program = trace_model(load_model(f"hf:{name}?{urlencode(SMALL[name] | {'batch': '2'})}", options), options)
+    assert "loss" in {result.name.split(".")[-1] for result in program.results}
+
+
+def test_transformers_is_left_as_it_was() -> None:
+    from transformers import masking_utils
+
+    before = masking_utils.find_packed_sequence_indices
+    entry = small("llama")
+    entry.module(**entry.kwargs)
+    assert masking_utils.find_packed_sequence_indices is before
 
 
 @pytest.mark.parametrize("name", SMALL)

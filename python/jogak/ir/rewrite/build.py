@@ -145,6 +145,43 @@ def generic(
     return op, op.regions[0].blocks.append(*elements, arg_locs=[loc] * len(elements))
 
 
+def drop_unused_inputs(op: ir.Operation) -> ir.Operation:
+    """Remove dead operations from the body of a generic, then inputs that nothing in it reads; return what replaces it.
+
+    An input stays if only its shape says how far a loop runs.
+    """
+    block = op.regions[0].blocks[0]
+    for inner in reversed(body_of(op)[:-1]):
+        if all(not is_used(result) for result in inner.results):
+            inner.erase()
+    inputs = input_count(op)
+    maps = indexing_maps(op)
+    unused = {n for n in range(inputs) if not is_used(block.arguments[n])}
+    kept = [n for n in range(len(maps)) if n not in unused]
+    loops = {e.position for n in kept for e in maps[n].results if isinstance(e, ir.AffineDimExpr)}
+    if not unused or len(loops) < maps[0].n_dims:
+        return op
+    attributes = {name: op.attributes[name] for name in op.attributes}
+    attributes["indexing_maps"] = map_array([maps[n] for n in kept])
+    attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get([inputs - len(unused), len(maps) - inputs])
+    types = [result.type for result in op.results]
+    operands = [op.operands[n] for n in kept]
+    ip = ir.InsertionPoint(op)
+    new = ir.Operation.create("linalg.generic", types, operands, attributes, regions=1, ip=ip, loc=op.location)
+    for n in sorted(unused, reverse=True):
+        block.erase_argument(n)
+    block.append_to(new.regions[0])
+    for old, result in zip(op.results, new.results, strict=True):
+        old.replace_all_uses_with(result)
+    op.erase()
+    return new
+
+
+def is_used(value: ir.Value) -> bool:
+    """Whether anything uses `value`."""
+    return next(iter(value.uses), None) is not None
+
+
 def leading_slice(value: ir.Value, extents: Sequence[int], *, ip: ir.InsertionPoint, loc: ir.Location) -> ir.Value:
     """The first `extents` elements of each dimension of `value`."""
     kind = ir.RankedTensorType.get(extents, value.type.element_type)

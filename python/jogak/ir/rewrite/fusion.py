@@ -9,7 +9,7 @@ or broadcasts it in an elementwise operation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch_mlir import ir
 
@@ -28,7 +28,8 @@ class Producer:
         op: the operation.
         maps: its indexing maps.
         order: for each loop the dimension of the result that it is, when fusible.
-        elementwise: it is fusible: all loops parallel, one result that each loop addresses, no init, no table.
+        parallel: all its loops are parallel.
+        elementwise: it is fusible: parallel, one result that each loop addresses, no init, no table.
         moves: it computes nothing from tensors: it can be repeated for free.
         integer: it yields an integer.
         table: it reads a captured tensor.
@@ -37,6 +38,7 @@ class Producer:
     op: ir.Operation
     maps: list[ir.AffineMap]
     order: list[int]
+    parallel: bool
     elementwise: bool
     moves: bool
     integer: bool
@@ -64,18 +66,14 @@ def describe(op: ir.Operation) -> Producer:
     init = op.regions[0].blocks[0].arguments[inputs]
     table = any(inner.name == "tensor.extract" for inner in body)
     parallel = build.is_parallel(op)
-    elementwise = parallel and order is not None and not table and not _is_used(init)
+    elementwise = parallel and order is not None and not table and not build.is_used(init)
     moves = elementwise and (
         len(body) == 1
         or (inputs == 0 and len(body) <= _LARGEST_INDEX_BODY)
         or all(inner.name in _FREE_OPS for inner in body)
     )
     integer = isinstance(op.results[0].type.element_type, ir.IntegerType)
-    return Producer(op, maps, order or [], elementwise, moves, integer, table)
-
-
-def _is_used(value: ir.Value) -> bool:
-    return next(iter(value.uses), None) is not None
+    return Producer(op, maps, order or [], parallel, elementwise, moves, integer, table)
 
 
 @dataclass
@@ -111,13 +109,11 @@ class Cluster:
 
     Attributes:
         root: the consumer.
-        parallel: whether all its loops are parallel.
         members: the operations inside.
         leaves: what is read, fused or not.
     """
 
     root: Node
-    parallel: bool
     members: dict[ir.Operation, None]
     leaves: list[Leaf]
 
@@ -135,13 +131,13 @@ def fuse_elementwise(function: ir.Operation) -> int:
             continue
         new = _materialize(cluster)
         fused += _erase_unused(list(cluster.members), known)
-        known[new] = describe(new)
+        known[new.op] = new
     return fused
 
 
 def _erase_unused(ops: Sequence[ir.Operation], known: dict[ir.Operation, Producer]) -> int:
     """Erase what nothing uses any more; a use that remains would keep a producer from being fused elsewhere."""
-    kept = [op for op in ops if any(_is_used(result) for result in op.results)]
+    kept = [op for op in ops if any(build.is_used(result) for result in op.results)]
     gone = [op for op in ops if op not in kept]
     for op in gone:
         known.pop(op, None)
@@ -155,8 +151,7 @@ def _grow(consumer: Producer, known: dict[ir.Operation, Producer]) -> Cluster:
     inputs = build.input_count(op)
     leaves = [Leaf(v, m) for v, m in zip(list(op.operands)[:inputs], consumer.maps, strict=False)]
     loops = [ir.AffineExpr.get_dim(d) for d in range(consumer.maps[0].n_dims)]
-    parallel = build.is_parallel(op)
-    cluster = Cluster(Node(consumer, leaves, loops), parallel, {op: None}, list(leaves))
+    cluster = Cluster(Node(consumer, leaves, loops), {op: None}, list(leaves))
     shared: dict[tuple[ir.Value, ir.AffineMap], Node] = {}
     changed = True
     while changed:
@@ -219,7 +214,7 @@ def _fits(cluster: Cluster, leaf: Leaf, producer: Producer) -> bool:
         return pure or len(build.body_of(producer.op)) == 1
     if cluster.root.producer.table and not producer.integer:
         return False
-    if not pure or not (cluster.parallel or len(leaf.map.results) == leaf.map.n_dims):
+    if not pure or not (cluster.root.producer.parallel or len(leaf.map.results) == leaf.map.n_dims):
         return False
     return not any(use.owner.operation not in cluster.members for use in leaf.value.uses)
 
@@ -234,16 +229,17 @@ def _covers_loops(cluster: Cluster, extra: Sequence[Leaf] = ()) -> bool:
     return len(loops) == count
 
 
-def _materialize(cluster: Cluster) -> ir.Operation:
+def _materialize(cluster: Cluster) -> Producer:
     """Build the fused operation in place of the consumer."""
-    old = cluster.root.producer.op
+    root = cluster.root.producer
+    old = root.op
     inputs = build.input_count(old)
     read: dict[tuple[ir.Value, ir.AffineMap], int] = {}
     for leaf in cluster.leaves:
         if leaf.inner is None and leaf.scalar is None:
             read.setdefault((leaf.value, leaf.map), len(read))
     inits = list(old.operands)[inputs:]
-    maps = [*(m for _, m in read), *cluster.root.producer.maps[inputs:]]
+    maps = [*(m for _, m in read), *root.maps[inputs:]]
     fused, block = build.generic(
         [value for value, _ in read], inits, maps, old.attributes["iterator_types"],
         ip=ir.InsertionPoint(old), loc=old.location,
@@ -255,7 +251,10 @@ def _materialize(cluster: Cluster) -> ir.Operation:
     _inline(cluster.root, block, arguments, root=True)
     for before, after in zip(old.results, fused.results, strict=True):
         before.replace_all_uses_with(after)
-    return fused
+    if not read:
+        return describe(fused)
+    moves = root.moves and all(leaf.inner.producer.moves for leaf in cluster.leaves if leaf.inner is not None)
+    return replace(root, op=fused, maps=maps, moves=moves)
 
 
 Arguments = dict[tuple[ir.Value, ir.AffineMap], ir.Value]

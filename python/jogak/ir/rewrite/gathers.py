@@ -30,6 +30,7 @@ def isolate_gathers(function: ir.Operation) -> int:
             continue
         for _ in extracts:
             op = _outline_first(op)
+        build.drop_unused_inputs(op)
     return changed
 
 
@@ -63,6 +64,8 @@ def _outline_first(op: ir.Operation) -> ir.Operation:
     for old, result in zip(op.results, new.results, strict=True):
         old.replace_all_uses_with(result)
     op.erase()
+    alone = gathered.owner.operation
+    _read_directly(alone, build.body_of(alone)[-2])
     return new
 
 

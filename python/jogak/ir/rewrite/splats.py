@@ -48,7 +48,7 @@ _MOVES = {"tensor.collapse_shape", "tensor.expand_shape", "tensor.extract_slice"
 
 def _filled_with(op: ir.Operation) -> ir.Value | None:
     """The scalar that a generic writes everywhere, or None."""
-    if op.name != "linalg.generic" or len(op.results) != 1:
+    if op.name != "linalg.generic" or len(op.results) != 1 or len(op.operands) > 2:
         return None
     block = op.regions[0].blocks[0]
     yielded = block.operations[0].operation

@@ -16,7 +16,7 @@ from torch import Tensor
 from jogak.runtime.kernels import convolve
 from jogak.runtime.kernels.evaluate import producers
 from jogak.runtime.kernels.generic import Generic
-from jogak.runtime.kernels.reduce import Reduction, is_identity, recognize
+from jogak.runtime.kernels.reduce import is_identity, recognize
 from jogak.runtime.spec import IndexingMap, Linear, covers, is_projection
 
 _SUMS = {"arith.addf": "arith.mulf", "arith.addi": "arith.muli"}
@@ -40,27 +40,31 @@ def lower(op: Generic, result: int) -> Tensor | None:
     found = recognize(op, result)
     if found is None or found.op.name not in _SUMS or not covers(spec.maps[output], type_.shape, spec.sizes):
         return None
-    factors = _factors(op, found)
-    if len(factors) < 2 or prod(spec.sizes) == 0:
+    values = _product(op, found.term, _SUMS[found.op.name])
+    if len(values) < 2 or prod(spec.sizes) == 0:
         return None
-    value = convolve.lower(op, result, [factor.values for factor in factors])
+    value = convolve.lower(op, result, values)
     if value is None:
+        factors = _factors(op, values)
+        if len(factors) < 2:
+            return None
         value = _einsum(op, result, factors)
     return value if is_identity(op, found) else op.init(result) + value
 
 
-def _factors(op: Generic, reduction: Reduction) -> list[Factor]:
-    """The factors of the term, merged until none depends on loops that another one has too."""
-    values = _product(op, reduction.term, _SUMS[reduction.op.name])
+def _factors(op: Generic, values: Sequence[int]) -> list[Factor]:
+    """The factors, merged until none depends on loops that another one has too; a pair of unequal ones stays a pair."""
+    alone = [Factor((value,), _support(op, value)) for value in values]
+    alone.sort(key=lambda factor: -len(factor.loops))
     merged: list[Factor] = []
-    alone = sorted(((value, _support(op, value)) for value in values), key=lambda each: -len(each[1]))
-    for value, loops in alone:
-        wider = next((k for k, factor in enumerate(merged) if loops <= factor.loops), None)
+    for factor in alone:
+        wider = next((k for k, other in enumerate(merged) if factor.loops <= other.loops), None)
         if wider is None:
-            merged.append(Factor((value,), loops))
+            merged.append(factor)
         else:
-            merged[wider] = Factor((*merged[wider].values, value), merged[wider].loops)
-    return merged
+            merged[wider] = Factor((*merged[wider].values, *factor.values), merged[wider].loops)
+    pair = len(alone) == 2 and alone[1].loops and alone[0].loops != alone[1].loops
+    return alone if pair else merged
 
 
 def _product(op: Generic, value: int, multiply: str) -> list[int]:

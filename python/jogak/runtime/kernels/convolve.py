@@ -44,11 +44,11 @@ class _Operand(NamedTuple):
     tensor: Tensor
 
 
-def lower(op: Generic, result: int, factors: Sequence[tuple[int, ...]]) -> Tensor | None:
+def lower(op: Generic, result: int, factors: Sequence[int]) -> Tensor | None:
     """The sum of products without its initial value, in the output's shape; None when it is not a convolution."""
-    if len(factors) != 2 or any(len(values) != 1 for values in factors):
+    if len(factors) != 2:
         return None
-    operands = [_operand(op, values[0]) for values in factors]
+    operands = [_operand(op, value) for value in factors]
     if operands[0] is None or operands[1] is None:
         return None
     for data, weights in ((operands[0], operands[1]), (operands[1], operands[0])):

@@ -50,4 +50,9 @@ class Emitter:
         """The kernel: it returns one tensor, or a tuple when there are several."""
         nodes = tuple(cast(fx.Proxy, result).node for result in results)
         self._graph.output(nodes[0] if len(nodes) == 1 else nodes)
+        self._graph.eliminate_dead_code(_has_effect)
         return fx.GraphModule(self._root, self._graph, class_name=name)
+
+
+def _has_effect(node: fx.Node) -> bool:
+    return node.op in ("placeholder", "output") or node.target is torch._assert

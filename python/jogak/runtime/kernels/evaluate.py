@@ -50,9 +50,18 @@ class Evaluator:
         self.sizes = sizes
         self.captures = captures
         self._index = index or (lambda loop: views.index_along(emit, loop, sizes))
-        self._known: dict[int, Value] = dict(arguments)
+        self._known: dict[int, Value] = {**self._captured_scalars(), **arguments}
         self._producers = producers(region)
         self._first = {op: number for number, (op, result) in self._producers.items() if result == 0}
+
+    def _captured_scalars(self) -> dict[int, Value]:
+        """Scalars from outside the region (a device's offset): the same at every iteration."""
+        here = [1] * len(self.sizes)
+        return {
+            -1 - number: Value(type_.element, tensor.reshape(here))
+            for number, (tensor, type_) in enumerate(zip(self.captures, self.region.captures, strict=True))
+            if not type_.shape
+        }
 
     def value(self, number: int) -> Value:
         """A value of the region, with everything that it needs."""

@@ -20,6 +20,7 @@ from jogak.runtime.spec import LinalgSpec
 def lower(emit: Emitter, spec: LinalgSpec) -> Sequence[Tensor]:
     """The results of a structured op, in order."""
     op = Generic(emit, spec)
+    op.region.check_assertions()
     results = argmax.lower(op) or _vectorized(op)
     return results if results is not None else sequential.lower(op)
 
@@ -33,5 +34,4 @@ def _vectorized(op: Generic) -> list[Tensor] | None:
         if value is None:
             return None
         results.append(value)
-    op.region.check_assertions()
     return results

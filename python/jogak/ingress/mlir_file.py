@@ -1,0 +1,62 @@
+"""Programs that are MLIR already: taken as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch_mlir import ir
+
+from jogak.errors import JogakError
+from jogak.ingress.contract import NAME, ROLE, check_interface, name_the_unnamed
+from jogak.ir.context import parse_file
+from jogak.ir.module import main_function
+
+_DTYPES = {
+    "f64": torch.float64,
+    "f32": torch.float32,
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+    "i64": torch.int64,
+    "i32": torch.int32,
+    "i16": torch.int16,
+    "i8": torch.int8,
+    "i1": torch.bool,
+}
+
+
+def read_mlir(path: Path, context: ir.Context) -> ir.Module:
+    """The module in a file, with names for what has none.
+
+    Raises:
+        JogakError: it has no `@main`, or one whose arguments or results are no tensors of static shape.
+        PassFailed: it is not valid MLIR.
+    """
+    module = parse_file(path, context)
+    name_the_unnamed(module)
+    check_interface(module, str(path))
+    return module
+
+
+def example_inputs(module: ir.Module) -> dict[str, Tensor]:
+    """A tensor without values of the shape and type of every argument with the role `input`, by name.
+
+    Raises:
+        JogakError: an input has an element type that PyTorch lacks.
+    """
+    function = main_function(module)
+    types = function.operation.attributes["function_type"].value.inputs
+    described = function.operation.attributes["arg_attrs"] if types else []
+    return {
+        attributes[NAME].value: _empty(type_, attributes[NAME].value)
+        for attributes, type_ in zip(described, types, strict=True)
+        if attributes[ROLE].value == "input"
+    }
+
+
+def _empty(type_: ir.RankedTensorType, name: str) -> Tensor:
+    element = str(type_.element_type)
+    if element not in _DTYPES:
+        raise JogakError(f"argument {name!r} has elements of type {element}", hint=f"use one of {', '.join(_DTYPES)}")
+    return torch.empty(list(type_.shape), dtype=_DTYPES[element], device="meta")

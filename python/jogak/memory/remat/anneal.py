@@ -1,0 +1,296 @@
+"""Simulated annealing on the sequence itself, priced by its true peak.
+
+Three kinds of change: drop a value over a moment of high memory and compute it again just before its next reader,
+together with those of its inputs that would have to be kept instead; take a repeat back; move a computation to another
+slot. Memory over the budget costs a price per byte, which rises while the sequence does not fit and falls while it
+does (strategic oscillation), so that the search stays at the edge of the budget.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jogak.memory.remat.timeline import (
+    EMPTY,
+    Timeline,
+    earlier,
+    insert,
+    last_use,
+    next_use,
+    peak_slot,
+    remove,
+)
+from jogak.search.jit import Floats, Ints, kernel
+
+_CHAIN = 24  # most computations that one change adds
+_PERIOD = 500  # changes between two looks at the price
+
+
+@kernel()
+def anneal(
+    line: Timeline, budget: int, changes: int, heat: float, cold: float, price: float, seed: int, best: Ints
+) -> float:
+    """Anneal a timeline in place and copy the cheapest sequence that fits into `best`.
+
+    Args:
+        line: a valid timeline.
+        budget: bytes that it may use.
+        changes: how many changes to try.
+        heat, cold: first and last temperature, in shares of the cost of one run.
+        price: cost, in shares of one run, of exceeding the budget by all of it; the first value.
+        seed: of the random numbers.
+        best: [slots] receives the slots of the cheapest sequence that fits.
+
+    Returns:
+        Its cost, or infinity when no sequence fitted.
+    """
+    np.random.seed(seed)
+    log = np.zeros((_CHAIN + 2, 3), dtype=np.int64)
+    total = max(line.cost.sum(), 1e-300)
+    cost = total_cost(line)
+    lowest = np.inf
+    fitting = 0
+    for change in range(changes):
+        over = excess(line, budget)
+        if change % _PERIOD == 0:
+            price = _new_price(price, fitting)
+            fitting = 0
+        if over == 0.0:
+            fitting += 1
+            if cost < lowest * (1 - 1e-12):
+                lowest = cost
+                best[:] = line.slots
+        temperature = heat * (cold / heat) ** (change / changes)
+        steps = _propose(line, budget, log)
+        new_cost = cost + _cost_of(line, log, steps)
+        rise = (new_cost - cost) / total + price * (excess(line, budget) - over)
+        if steps > 0 and (rise <= 0 or np.random.random() < np.exp(-rise / temperature)):
+            cost = new_cost
+        else:
+            _undo(line, log, steps)
+    return lowest
+
+
+@kernel()
+def excess(line: Timeline, budget: int) -> float:
+    """The bytes over the budget, in shares of it."""
+    return max(0.0, (line.live[1] - budget) / max(budget, 1))
+
+
+@kernel()
+def total_cost(line: Timeline) -> float:
+    """The cost of every occurrence."""
+    return (line.cost * line.count).sum()
+
+
+@kernel()
+def _new_price(price: float, fitting: int) -> float:
+    if fitting == 0:
+        return min(price * 1.3, 1e3)
+    if fitting == _PERIOD:
+        return max(price / 1.3, 1e-4)
+    return price
+
+
+@kernel()
+def _cost_of(line: Timeline, log: Ints, steps: int) -> float:
+    cost = 0.0
+    for step in range(steps):
+        cost += log[step, 0] * line.cost[log[step, 1]]
+    return cost
+
+
+@kernel()
+def _undo(line: Timeline, log: Ints, steps: int) -> None:
+    for step in range(steps - 1, -1, -1):
+        node, slot = log[step, 1], log[step, 2]
+        if log[step, 0] > 0:
+            remove(line, node, earlier(line, node, slot))
+        else:
+            insert(line, node, slot)
+
+
+@kernel()
+def _do_insert(line: Timeline, node: int, slot: int, log: Ints, steps: int) -> int:
+    insert(line, node, slot)
+    log[steps, 0], log[steps, 1], log[steps, 2] = 1, node, slot
+    return steps + 1
+
+
+@kernel()
+def _do_remove(line: Timeline, node: int, index: int, log: Ints, steps: int) -> int:
+    log[steps, 0], log[steps, 1], log[steps, 2] = -1, node, line.at[node, index]
+    remove(line, node, index)
+    return steps + 1
+
+
+@kernel()
+def _propose(line: Timeline, budget: int, log: Ints) -> int:
+    """Apply one random change; returns how many entries of the log describe it."""
+    draw = np.random.random()
+    if line.live[1] > budget:
+        if draw < 0.6:
+            return _evict(line, peak_slot(line), log, 0)
+        if draw < 0.8:
+            return _take_back(line, log)
+        return _shift(line, log)
+    if draw < 0.4:
+        steps = _take_back(line, log)
+        if steps > 0 and line.live[1] > budget:
+            steps = _evict(line, peak_slot(line), log, steps)
+        return steps
+    if draw < 0.55:
+        return _evict(line, peak_slot(line), log, 0)
+    return _shift(line, log)
+
+
+@kernel()
+def _evict(line: Timeline, moment: int, log: Ints, steps: int) -> int:
+    """Drop a value that only waits over the moment; compute it again before its next reader."""
+    node = _waiting(line, moment)
+    if node < 0:
+        return steps
+    slot = free_slot_before(line, node, next_use(line, node, moment), moment)
+    if slot < 0:
+        return steps
+    done, limit, depth = steps, steps + _CHAIN, np.random.random()
+    steps = _do_insert(line, node, slot, log, steps)
+    while done < steps < limit:
+        node, slot = log[done, 1], log[done, 2]
+        for position in range(line.pred_start[node], line.pred_start[node + 1]):
+            read = line.pred[position]
+            if steps < limit and np.random.random() < depth and stretched(line, read, slot, moment):
+                place = free_slot_before(line, read, slot, moment)
+                if place >= 0:
+                    steps = _do_insert(line, read, place, log, steps)
+        done += 1
+    return steps
+
+
+@kernel()
+def stretched(line: Timeline, node: int, slot: int, moment: int) -> bool:
+    """Whether the node's value lives over the moment for no reader before `slot`."""
+    source = earlier(line, node, slot) - 1
+    if source < 0 or line.at[node, source] >= moment:
+        return False
+    return last_use(line, node, line.at[node, source], slot - 1) < moment
+
+
+@kernel()
+def _waiting(line: Timeline, moment: int) -> int:
+    """A random node whose value lives over the moment without being read or made there; -1 if there is none."""
+    nodes = line.count.size
+    start = np.random.randint(nodes)
+    found, tries, best = -1, 1 + np.random.randint(3), -1.0
+    for offset in range(nodes):
+        node = (start + offset) % nodes
+        if not waits(line, node, moment):
+            continue
+        score = np.random.random() * line.size[node] / (line.cost[node] + 1e-9)
+        if score > best:
+            found, best = node, score
+        tries -= 1
+        if tries == 0:
+            break
+    return found
+
+
+@kernel()
+def waits(line: Timeline, node: int, moment: int) -> bool:
+    """Whether the node's value lives over the moment, is not read or made there, and may be computed again."""
+    if line.once[node] or line.count[node] == line.at.shape[1]:
+        return False
+    source = earlier(line, node, moment) - 1
+    if source < 0 or line.end[node, source] <= moment:
+        return False
+    running = line.slots[moment]
+    if running == node:
+        return False
+    if running != EMPTY:
+        for position in range(line.pred_start[running], line.pred_start[running + 1]):
+            if line.pred[position] == node:
+                return False
+    return True
+
+
+@kernel()
+def free_slot_before(line: Timeline, node: int, slot: int, after: int) -> int:
+    """An empty slot in (after, slot) for the node, as late as possible; -1 if there is none."""
+    if slot >= line.slots.size or line.once[node] or line.count[node] == line.at.shape[1]:
+        return -1
+    if line.stage.size > 0:
+        place = stage_slot(line.stage[slot], node)
+        return place if after < place < slot and line.slots[place] == EMPTY else -1
+    place = slot - 1
+    while place > after and line.slots[place] != EMPTY:
+        place -= 1
+    return place if place > after else -1
+
+
+@kernel()
+def stage_slot(stage: int, node: int) -> int:
+    """The slot of a node in a stage: stage t has a slot for each of the nodes 0..t."""
+    return stage * (stage + 1) // 2 + node
+
+
+@kernel()
+def _take_back(line: Timeline, log: Ints) -> int:
+    repeated = line.repeated[line.repeated.size - 1]
+    if repeated == 0:
+        return 0
+    node = line.repeated[np.random.randint(repeated)]
+    index = np.random.randint(line.count[node])
+    if index == 0 and (line.stage.size > 0 or line.at[node, 1] > first_reader(line, node)):
+        return 0
+    return _do_remove(line, node, index, log, 0)
+
+
+@kernel()
+def first_reader(line: Timeline, node: int) -> int:
+    """The first slot in which a successor of the node runs."""
+    return next_use(line, node, -1)
+
+
+@kernel()
+def _shift(line: Timeline, log: Ints) -> int:
+    """Move one occurrence to another slot between its neighbours in time."""
+    if line.stage.size > 0:
+        return _shift_stage(line, log)
+    node = np.random.randint(line.count.size)
+    index = np.random.randint(line.count[node])
+    low, high = 0, line.slots.size - 1
+    if index > 0:
+        low = line.at[node, index - 1] + 1
+    else:
+        for position in range(line.pred_start[node], line.pred_start[node + 1]):
+            low = max(low, line.at[line.pred[position], 0] + 1)
+        high = min(high, first_reader(line, node) - 1)
+    if index + 1 < line.count[node]:
+        high = min(high, line.at[node, index + 1] - 1)
+    here = line.at[node, index]
+    if np.random.random() < 0.5:
+        reach = line.slots.size // line.count.size * 4
+        low, high = max(low, here - reach), min(high, here + reach)
+    slot = low + np.random.randint(high - low + 1)
+    if line.slots[slot] != EMPTY:
+        return 0
+    steps = _do_remove(line, node, index, log, 0)
+    return _do_insert(line, node, slot, log, steps)
+
+
+@kernel()
+def _shift_stage(line: Timeline, log: Ints) -> int:
+    repeated = line.repeated[line.repeated.size - 1]
+    if repeated == 0:
+        return 0
+    node = line.repeated[np.random.randint(repeated)]
+    index = 1 + np.random.randint(line.count[node] - 1)
+    nodes = line.count.size
+    stage = line.stage[line.at[node, index]] + np.random.randint(-8, 9)
+    if stage <= node or stage >= nodes:
+        return 0
+    slot = stage_slot(stage, node)
+    if line.slots[slot] != EMPTY:
+        return 0
+    steps = _do_remove(line, node, index, log, 0)
+    return _do_insert(line, node, slot, log, steps)

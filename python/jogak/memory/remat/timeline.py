@@ -1,0 +1,257 @@
+"""A sequence of computations that can be changed step by step, with its peak at hand after every change.
+
+Time is a row of slots, most of them empty. Each node has a sorted list of occurrences; an occurrence's value lives to
+its last reader before the next occurrence. A tree over the slots holds live bytes with "add to a range" and "maximum",
+so that a change costs O(degree * log slots). Slots and tree are the idea of FastSA ("A fast heuristic to optimize
+time-space tradeoff for large models", Preferred Networks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jogak.memory.remat.graph import RematGraph
+from jogak.search.jit import Floats, Ints, kernel
+
+EMPTY = -1
+
+
+class Timeline(NamedTuple):
+    """The arrays of a timeline over `n` nodes and `s` slots (a power of two).
+
+    Attributes:
+        pred_start, pred, succ_start, succ: neighbours of each node as compressed rows.
+        cost, size, scratch: of each node.
+        once: 1 for nodes that must not repeat.
+        stage: [s] the stage of each slot when the order is fixed; empty when it is free.
+        slots: [s] the node in each slot, or EMPTY.
+        at: [n, limit] slots of each node's occurrences, rising.
+        end: [n, limit] last slot in which each occurrence's value lives.
+        count: [n] number of occurrences.
+        live: [2s] maximum of live bytes under each tree node; the leaf of slot p is s + p.
+        lazy: [s] bytes added to everything under each inner tree node.
+        repeated: [n + 1] nodes with several occurrences; the last entry is how many there are.
+        place: [n] where each node stands in `repeated`.
+    """
+
+    pred_start: Ints
+    pred: Ints
+    succ_start: Ints
+    succ: Ints
+    cost: Floats
+    size: Ints
+    scratch: Ints
+    once: Ints
+    stage: Ints
+    slots: Ints
+    at: Ints
+    end: Ints
+    count: Ints
+    live: Ints
+    lazy: Ints
+    repeated: Ints
+    place: Ints
+
+
+def new_timeline(graph: RematGraph, slots: int, stage: Ints, limit: int) -> Timeline:
+    """An empty timeline.
+
+    Args:
+        graph: nodes numbered in topological order.
+        slots: how many slots; a power of two.
+        stage: the stage of each slot, or an empty array when the order is free.
+        limit: the most occurrences of one node.
+    """
+    nodes = len(graph)
+    pred_start, pred = _rows(graph.preds)
+    succ_start, succ = _rows(graph.succs)
+    return Timeline(
+        pred_start,
+        pred,
+        succ_start,
+        succ,
+        np.array(graph.cost, dtype=np.float64),
+        np.array(graph.size, dtype=np.int64),
+        np.array([graph.scratch_of(node) for node in range(nodes)], dtype=np.int64),
+        np.array([node in graph.once for node in range(nodes)], dtype=np.int64),
+        stage,
+        np.full(slots, EMPTY, dtype=np.int64),
+        np.zeros((nodes, limit), dtype=np.int64),
+        np.zeros((nodes, limit), dtype=np.int64),
+        np.zeros(nodes, dtype=np.int64),
+        np.zeros(2 * slots, dtype=np.int64),
+        np.zeros(slots, dtype=np.int64),
+        np.zeros(nodes + 1, dtype=np.int64),
+        np.zeros(nodes, dtype=np.int64),
+    )
+
+
+def _rows(lists: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    start = np.cumsum([0, *map(len, lists)]).astype(np.int64)
+    return start, np.array([entry for row in lists for entry in row], dtype=np.int64)
+
+
+@kernel()
+def add_range(line: Timeline, low: int, high: int, change: int) -> None:
+    """Add bytes to the slots low..high; nothing when high < low."""
+    if high < low or change == 0:
+        return
+    slots = line.slots.size
+    left, right = low + slots, high + slots + 1
+    first, last = left, right - 1
+    while left < right:
+        if left & 1:
+            line.live[left] += change
+            if left < slots:
+                line.lazy[left] += change
+            left += 1
+        if right & 1:
+            right -= 1
+            line.live[right] += change
+            if right < slots:
+                line.lazy[right] += change
+        left >>= 1
+        right >>= 1
+    _pull(line, first)
+    _pull(line, last)
+
+
+@kernel()
+def _pull(line: Timeline, leaf: int) -> None:
+    node = leaf >> 1
+    while node >= 1:
+        line.live[node] = max(line.live[2 * node], line.live[2 * node + 1]) + line.lazy[node]
+        node >>= 1
+
+
+@kernel()
+def peak_slot(line: Timeline) -> int:
+    """A slot with the most live bytes, one of them by chance."""
+    node, slots = 1, line.slots.size
+    while node < slots:
+        node *= 2
+        difference = line.live[node + 1] - line.live[node]
+        if difference > 0 or (difference == 0 and np.random.random() < 0.5):
+            node += 1
+    return node - slots
+
+
+@kernel()
+def earlier(line: Timeline, node: int, slot: int) -> int:
+    """How many occurrences of the node come before the slot."""
+    low, high = 0, line.count[node]
+    while low < high:
+        middle = (low + high) >> 1
+        if line.at[node, middle] < slot:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel()
+def last_use(line: Timeline, node: int, after: int, until: int) -> int:
+    """The last slot in (after, until] that reads the node; `after` when none does."""
+    found = after
+    for index in range(line.succ_start[node], line.succ_start[node + 1]):
+        reader = line.succ[index]
+        before = earlier(line, reader, until + 1)
+        if before > 0:
+            found = max(found, line.at[reader, before - 1])
+    return found
+
+
+@kernel()
+def next_use(line: Timeline, node: int, after: int) -> int:
+    """The first slot after `after` that reads the node; the number of slots when none does."""
+    found = line.slots.size
+    for index in range(line.succ_start[node], line.succ_start[node + 1]):
+        reader = line.succ[index]
+        before = earlier(line, reader, after + 1)
+        if before < line.count[reader]:
+            found = min(found, line.at[reader, before])
+    return found
+
+
+@kernel()
+def insert(line: Timeline, node: int, slot: int) -> None:
+    """Compute the node in an empty slot."""
+    index, count = earlier(line, node, slot), line.count[node]
+    until = line.at[node, index] if index < count else line.slots.size - 1
+    end = last_use(line, node, slot, until)
+    if index > 0 and line.end[node, index - 1] > slot:
+        shorter = last_use(line, node, line.at[node, index - 1], slot)
+        add_range(line, shorter + 1, line.end[node, index - 1], -line.size[node])
+        line.end[node, index - 1] = shorter
+    for later in range(count, index, -1):
+        line.at[node, later] = line.at[node, later - 1]
+        line.end[node, later] = line.end[node, later - 1]
+    line.at[node, index], line.end[node, index] = slot, end
+    line.count[node] = count + 1
+    line.slots[slot] = node
+    if count == 1:
+        _enlist(line, node)
+    add_range(line, slot, end, line.size[node])
+    add_range(line, slot, slot, line.scratch[node])
+    for position in range(line.pred_start[node], line.pred_start[node + 1]):
+        read = line.pred[position]
+        source = earlier(line, read, slot) - 1
+        if source >= 0 and line.end[read, source] < slot:
+            add_range(line, line.end[read, source] + 1, slot, line.size[read])
+            line.end[read, source] = slot
+
+
+@kernel()
+def remove(line: Timeline, node: int, index: int) -> None:
+    """Take back the occurrence `index` of the node."""
+    slot, end, count = line.at[node, index], line.end[node, index], line.count[node]
+    add_range(line, slot, end, -line.size[node])
+    add_range(line, slot, slot, -line.scratch[node])
+    line.slots[slot] = EMPTY
+    for later in range(index, count - 1):
+        line.at[node, later] = line.at[node, later + 1]
+        line.end[node, later] = line.end[node, later + 1]
+    line.count[node] = count - 1
+    if count == 2:
+        _delist(line, node)
+    if index > 0 and end > slot:
+        add_range(line, line.end[node, index - 1] + 1, end, line.size[node])
+        line.end[node, index - 1] = end
+    for position in range(line.pred_start[node], line.pred_start[node + 1]):
+        read = line.pred[position]
+        source = earlier(line, read, slot) - 1
+        if source >= 0 and line.end[read, source] == slot:
+            shorter = last_use(line, read, line.at[read, source], slot - 1)
+            add_range(line, shorter + 1, slot, -line.size[read])
+            line.end[read, source] = shorter
+
+
+@kernel()
+def _enlist(line: Timeline, node: int) -> None:
+    last = line.repeated.size - 1
+    line.place[node] = line.repeated[last]
+    line.repeated[line.repeated[last]] = node
+    line.repeated[last] += 1
+
+
+@kernel()
+def _delist(line: Timeline, node: int) -> None:
+    last = line.repeated.size - 1
+    line.repeated[last] -= 1
+    moved = line.repeated[line.repeated[last]]
+    line.repeated[line.place[node]] = moved
+    line.place[moved] = line.place[node]
+
+
+def load(line: Timeline, sequence: Sequence[int], slots: Sequence[int]) -> None:
+    """Fill an empty timeline with a sequence, one slot for each entry."""
+    for node, slot in zip(sequence, slots, strict=True):
+        insert(line, node, slot)
+
+
+def read(line: Timeline) -> list[int]:
+    """The sequence that a timeline holds."""
+    return [int(node) for node in line.slots if node != EMPTY]

@@ -1,0 +1,98 @@
+"""How far a result is from PyTorch's, as one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jogak.ingress.options import Optimizer
+
+NOISE = {"f64": 1e-10, "f32": 1e-3, "bf16": 1e-2, "f16": 1e-2}
+"""Magnitude below which a whole result is rounding noise, by the float that is computed in.
+
+A gradient that is zero in exact arithmetic (a key's bias under softmax, a bias in front of batch normalization) comes
+out as noise, whose relative error says nothing. It is measured against this magnitude instead; a second moment, which
+is a square, against the square.
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest absolute difference, and that divided by the largest magnitude of what was expected (or by the noise)."""
+
+    absolute: float
+    relative: float
+
+
+def compare(
+    expected: Mapping[str, Tensor],
+    got: Mapping[str, Tensor],
+    before: Mapping[str, Tensor],
+    optimizer: Optimizer | None,
+    precision: str,
+) -> dict[str, Difference]:
+    """Compare every result with PyTorch's.
+
+    AdamW divides a gradient by its own magnitude: where the gradient is rounding noise, the update is a whole step in a
+    random direction, and two correct runs differ. In f64 such noise disappears below AdamW's epsilon. In narrower
+    floats an updated parameter is therefore compared with AdamW's formula in double precision on the program's own new
+    moments, and the moments are compared with PyTorch's.
+
+    Args:
+        expected: PyTorch's results by name.
+        got: the program's.
+        before: the arguments of the step.
+        optimizer: of a training step; None for inference.
+        precision: what both were computed in: a key of `NOISE`.
+    """
+    found = {}
+    for name, result in got.items():
+        wanted = expected[name]
+        updated = optimizer is not None and f"exp_avg.{name}" in got
+        if updated and optimizer is not None and precision != "f64":
+            wanted = _adamw(name, got, before, optimizer).reshape(wanted.shape)
+        found[name] = difference(result, wanted, _floor(name, precision, optimizer if name in before else None))
+    return found
+
+
+def _adamw(name: str, got: Mapping[str, Tensor], before: Mapping[str, Tensor], optimizer: Optimizer) -> Tensor:
+    """The updated parameter by AdamW's formula (arXiv 1711.05101) on the new moments."""
+    steps = float(got["optimizer.step"])
+    first, second = optimizer.betas
+    mean = got[f"exp_avg.{name}"].double() / (1 - first**steps)
+    square = got[f"exp_avg_sq.{name}"].double() / (1 - second**steps)
+    start = before[name].double().reshape(mean.shape)
+    decayed = start * (1 - optimizer.learning_rate * optimizer.weight_decay)
+    return decayed - optimizer.learning_rate * mean / (square.sqrt() + optimizer.eps)
+
+
+def _floor(name: str, precision: str, optimizer: Optimizer | None) -> float:
+    """The magnitude against which a smaller result is measured: for an updated parameter one step of the optimizer."""
+    noise = NOISE[precision]
+    if name.startswith("exp_avg_sq."):
+        return noise**2
+    stateful = name.startswith(("exp_avg.", "momentum."))
+    return max(noise, optimizer.learning_rate) if optimizer is not None and not stateful else noise
+
+
+def difference(got: Tensor, expected: Tensor, floor: float) -> Difference:
+    """Compare two tensors of the same number of elements; a value that is finite on one side only is infinitely far.
+
+    Args:
+        floor: the least magnitude that the difference is divided by; integers are compared absolutely.
+    """
+    if not expected.numel():
+        return Difference(0.0, 0.0)
+    got = got.reshape(expected.shape)
+    if not expected.is_floating_point():
+        absolute = float((got.to(torch.int64) - expected.to(torch.int64)).abs().max())
+        return Difference(absolute, absolute)
+    left, right = got.double(), expected.double()
+    if not torch.equal(left.isfinite(), right.isfinite()):
+        return Difference(float("inf"), float("inf"))
+    left, right = left.nan_to_num(), right.nan_to_num()
+    absolute = float((left - right).abs().max())
+    return Difference(absolute, absolute / max(float(right.abs().max()), floor))

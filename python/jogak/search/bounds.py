@@ -1,0 +1,125 @@
+"""The lower bound: memory limits become prices, and message passing bounds what is left.
+
+For any nonnegative prices on memory, the least cost plus price of usage minus price of the limit is a lower bound
+(Lagrangian relaxation); `pass_messages` bounds that least cost from below. Prices follow the average overflow of the
+choices that message passing suggests (a deflected subgradient). The suggested choices also feed the primal search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jogak.search.bound_kernels import add_prices, cost_of, occupy, pass_messages
+from jogak.search.flat import Graph, incidence, offsets
+from jogak.search.jit import INFINITY, Floats, Ints
+from jogak.search.memory import Memory
+
+_WARM_UP = 20
+_FIRST_STEP = 0.02
+_GROW, _SHRINK, _PATIENCE = 1.08, 0.7, 10
+_MEMORY_OF_AVERAGE = 0.9
+# Rounding errors of sums of doubles stay far below this share of the largest sum.
+_ROUNDING = 1e-11
+
+
+@dataclass
+class Dual:
+    """Prices and messages, and the best bound so far.
+
+    Attributes:
+        bound: the best lower bound; no feasible choice costs less.
+        prices: the price of memory at each time that gave it.
+        marginals: how much more than `marginal_bound` a choice with each state costs at least.
+        choice: the latest suggested choice; may overflow memory.
+        profile: its usage over time.
+        age: for each state, how many rounds ago a choice with it was suggested.
+        step: expected gain of the next step, in units of cost.
+    """
+
+    graph: Graph
+    memory: Memory
+    bound: float = -INFINITY
+    prices: Floats = field(init=False)
+    marginals: Floats = field(init=False)
+    marginal_bound: float = -INFINITY
+    choice: Ints = field(init=False)
+    age: Floats = field(init=False)
+    profile: Floats = field(init=False)
+    step: float = 0.0
+
+    def __post_init__(self) -> None:
+        graph, times = self.graph, len(self.memory.capacity)
+        self._incidence = incidence(graph)
+        self._at = (offsets(graph.states[graph.left]), offsets(graph.states[graph.right]))
+        self._messages = (np.zeros(self._at[0][-1]), np.zeros(self._at[1][-1]))
+        self.prices, self._trial, self._average = np.zeros(times), np.zeros(times), np.zeros(times)
+        self.marginals, self._work = np.zeros(len(graph.unary)), np.zeros(len(graph.unary))
+        self.choice, self.profile = np.zeros(graph.size, np.int64), np.zeros(times)
+        self.age = np.full(len(graph.unary), INFINITY)
+        self._rounds, self._failures = 0, 0
+
+    def iterate(self) -> float:
+        """One sweep there and back at the current prices, then new prices. Returns the bound of this round."""
+        unary = self._priced(self._trial)
+        ahead = self._sweep(unary, True, self._trial)
+        bound = self._sweep(unary, False, self._trial)
+        self._rounds += 1
+        self.age += 1
+        self.age[self.graph.first[:-1] + self.choice] = 0
+        memory = self.memory
+        occupy(
+            self.graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, self.choice,
+            self.profile,
+        )  # fmt: skip
+        better = bound > self.bound
+        if better:
+            self.bound, self.marginal_bound = bound, ahead
+            self.prices = self._trial.copy()
+            self.marginals = self._work.copy()
+        if self._rounds >= _WARM_UP:
+            self._move(better)
+        return bound
+
+    def lagrangian(self) -> float:
+        """What the latest choice costs at the latest prices; near the bound when both are good."""
+        graph = self.graph
+        cost = cost_of(graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, self.choice)
+        return cost + float(self._trial @ (self.profile - self.memory.capacity))
+
+    def _priced(self, prices: Floats) -> Floats:
+        unary, memory = self.graph.unary.copy(), self.memory
+        summed = np.concatenate([np.zeros(1), np.cumsum(prices)])
+        add_prices(
+            self.graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, summed, unary
+        )
+        return unary
+
+    def _sweep(self, unary: Floats, forward: bool, prices: Floats) -> float:
+        graph = self.graph
+        bound = pass_messages(
+            graph.first, unary, graph.left, graph.right, graph.table, graph.pair, *self._incidence, self._at[0],
+            self._messages[0], self._at[1], self._messages[1], forward, self._work, self.choice,
+        )  # fmt: skip
+        paid = float(prices @ self.memory.capacity)
+        return bound - paid - _ROUNDING * (abs(bound) + abs(paid))
+
+    def _move(self, better: bool) -> None:
+        overflow = self.profile - self.memory.capacity
+        self._average *= _MEMORY_OF_AVERAGE
+        self._average += (1 - _MEMORY_OF_AVERAGE) * overflow
+        if self.step == 0:
+            self.step = _FIRST_STEP * max(abs(self.bound), 1.0)
+            self._average[:] = overflow
+        self._failures = 0 if better else self._failures + 1
+        if better:
+            self.step *= _GROW
+        elif self._failures > _PATIENCE:
+            self.step *= _SHRINK
+            self._failures = 0
+            self._trial = self.prices.copy()
+        direction = np.where((self._trial <= 0) & (self._average < 0), 0.0, self._average)
+        length = float(direction @ direction)
+        if length > 0:
+            self._trial = np.maximum(self._trial + self.step / length * direction, 0.0)

@@ -1,0 +1,153 @@
+"""The problem as a mixed-integer program for HiGHS: exact where the reduced problem is small enough."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, vstack
+
+from jogak.search.bound_kernels import occupy
+from jogak.search.flat import Graph, offsets
+from jogak.search.jit import INFINITY, Floats, Ints
+from jogak.search.memory import Memory
+
+# HiGHS works with absolute tolerances around 1e-6: costs and memory are scaled to where those are harmless.
+_COST_SCALE = 1e6
+_MEMORY_SCALE = 1e3
+_FIRST_TIMES = 24
+_MORE_TIMES = 24
+
+
+@dataclass(frozen=True)
+class MipResult:
+    """What HiGHS found.
+
+    Attributes:
+        choice: a state for each variable; None when none was found.
+        bound: no choice costs less, up to HiGHS's tolerances; infinite when there is no choice.
+        proven: `choice` is optimal, or there is none.
+    """
+
+    choice: Ints | None
+    bound: float
+    proven: bool
+
+
+def solve_mip(graph: Graph, memory: Memory, prices: Floats | None, deadline: float) -> MipResult:
+    """Minimize cost under the memory limit; memory rows are added for the times at which an answer overflows.
+
+    Args:
+        prices: of each time in `memory`; the times with the highest prices get a row at once. None when unknown.
+        deadline: value of `time.monotonic()` at which to stop.
+    """
+    cost, consistency, right_side = _pairwise_rows(graph)
+    finite = np.flatnonzero(cost < INFINITY)
+    scale = max(float(np.abs(cost[finite]).max(initial=1.0)), 1.0) / _COST_SCALE
+    integrality = (np.arange(len(cost)) < len(graph.unary)).astype(np.int64)[finite]
+    consistency = consistency[:, finite]
+    times = _first_times(memory, prices)
+    profile = np.zeros(len(memory.capacity))
+    while True:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return MipResult(None, -INFINITY, False)
+        rows, room = _memory_rows(graph, memory, times, len(cost))
+        constraints = [
+            LinearConstraint(consistency, right_side, right_side),
+            LinearConstraint(rows[:, finite], -INFINITY, room),
+        ]
+        answer = milp(
+            cost[finite] / scale,
+            integrality=integrality,
+            bounds=Bounds(0, 1),
+            constraints=constraints if len(times) else constraints[:1],
+            options={"time_limit": remaining, "mip_rel_gap": 0.0},
+        )
+        if answer.status == 2:
+            return MipResult(None, INFINITY, True)
+        bound = -INFINITY if answer.mip_dual_bound is None else float(answer.mip_dual_bound) * scale
+        if answer.x is None:
+            return MipResult(None, bound, False)
+        x = np.zeros(len(cost))
+        x[finite] = answer.x
+        choice = _round(graph, x)
+        occupy(
+            graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile
+        )
+        worst = _worst_times(profile - memory.capacity)
+        if len(worst) == 0 or np.isin(worst, times).all():
+            return MipResult(choice, bound, answer.status == 0 and len(worst) == 0)
+        times = np.union1d(times, worst)
+
+
+def _round(graph: Graph, x: Floats) -> Ints:
+    order = np.lexsort((-x[: len(graph.unary)], np.repeat(np.arange(graph.size), graph.states)))
+    return order[graph.first[:-1]] - graph.first[:-1]
+
+
+def _first_times(memory: Memory, prices: Floats | None) -> Ints:
+    count = len(memory.capacity)
+    spread = np.unique(np.linspace(0, max(count - 1, 0), min(count, _FIRST_TIMES)).astype(np.int64))
+    if prices is None or count == 0:
+        return spread
+    costly = np.argsort(-prices, kind="stable")[:_FIRST_TIMES]
+    return np.union1d(spread, costly[prices[costly] > 0])
+
+
+def _worst_times(overflow: Floats) -> Ints:
+    """Times with the largest overflow, not close to one another."""
+    overflow = overflow.copy()
+    apart = max(len(overflow) // 200, 1)
+    found: list[int] = []
+    while len(found) < _MORE_TIMES and overflow.max(initial=0) > 0:
+        t = int(overflow.argmax())
+        found.append(t)
+        overflow[max(t - apart, 0) : t + apart] = 0
+    return np.array(found, dtype=np.int64)
+
+
+def _pairwise_rows(graph: Graph) -> tuple[Floats, csr_array, Floats]:
+    """Costs of all columns (states, then entries of cost tables), and rows that tie entries to states."""
+    states, entries = len(graph.unary), len(graph.pair)
+    counts = graph.states
+    edge = np.repeat(np.arange(len(graph.left)), np.diff(graph.table))
+    entry = np.arange(entries) - graph.table[edge]
+    width = counts[graph.right[edge]]
+    row_left = offsets(counts[graph.left])
+    row_right = offsets(counts[graph.right]) + row_left[-1]
+    one = csr_array(
+        (np.ones(states), (np.repeat(np.arange(graph.size), counts), np.arange(states))),
+        shape=(graph.size, states + entries),
+    )
+    columns = states + np.arange(entries)
+    ends = np.concatenate([graph.left, graph.right])
+    state_rows = np.arange(row_right[-1] if len(ends) else 0)
+    widths = counts[ends]
+    state_columns = np.repeat(graph.first[ends] - offsets(widths)[:-1], widths) + state_rows
+    row = np.concatenate([row_left[edge] + entry // width, row_right[edge] + entry % width, state_rows])
+    column = np.concatenate([columns, columns, state_columns])
+    value = np.concatenate([np.ones(2 * entries), -np.ones(len(state_rows))])
+    ties = csr_array((value, (row, column)), shape=(len(state_rows), states + entries))
+    right_side = np.concatenate([np.ones(graph.size), np.zeros(len(state_rows))])
+    return np.concatenate([graph.unary, graph.pair]), vstack([one, ties], format="csr"), right_side
+
+
+def _memory_rows(graph: Graph, memory: Memory, times: Ints, columns: int) -> tuple[csr_array, Floats]:
+    owner = np.repeat(np.arange(graph.size), np.diff(memory.row_of))
+    scale = max(float(memory.capacity.max(initial=1.0)), 1.0) / _MEMORY_SCALE
+    row, column, value = [], [], []
+    for r, t in enumerate(times):
+        live = np.flatnonzero((memory.lower <= t) & (memory.upper > t))
+        width = graph.states[owner[live]]
+        within = np.arange(int(width.sum())) - np.repeat(offsets(width)[:-1], width)
+        row.append(np.full(len(within), r))
+        column.append(np.repeat(graph.first[owner[live]], width) + within)
+        value.append(memory.amount[np.repeat(memory.rows[live], width) + within])
+    shape = (len(times), columns)
+    if not row:
+        return csr_array(shape), np.zeros(0)
+    entries = (np.concatenate(value) / scale, (np.concatenate(row), np.concatenate(column)))
+    return csr_array(entries, shape=shape), memory.capacity[times] / scale

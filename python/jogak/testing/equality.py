@@ -1,0 +1,194 @@
+"""Whole models against PyTorch: one import and one reference for each, many meshes and shardings.
+
+Used by the model tests and by `bench/equality.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_mlir import ir
+
+from jogak.cost.links import Links
+from jogak.ingress.importer import import_program
+from jogak.ingress.options import ImportOptions, Loss, Optimizer
+from jogak.ingress.reference import initial_values, run_reference
+from jogak.ir.grid import declare_mesh
+from jogak.ir.module import main_function
+from jogak.ir.pass_manager import run_pipeline
+from jogak.ir.pipelines import NORMALIZE
+from jogak.report.promise import promise
+from jogak.runtime.compare import compare
+from jogak.runtime.counts import to_json
+from jogak.runtime.program import load_program
+from jogak.runtime.sharded import shard_value, unshard_value
+from jogak.runtime.simulator import simulate
+from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
+from jogak.sharding.constraints import Argument, Seed
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import argument_attributes, result_attributes, update_positions
+from jogak.sharding.sharding import DimSpec, Sharding
+
+STRATEGIES = ("data", "tensor", "mixed")
+"""Data: inputs split by batch. Tensor: parameters split, in turn by their first and second dimension. Mixed: both."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model on one mesh.
+
+    Attributes:
+        model: MODEL argument.
+        training: whether it is an AdamW step.
+        mesh: `data=2,model=2`.
+        strategy: one of `STRATEGIES`.
+        autocast: mixed precision, or None.
+    """
+
+    model: str
+    training: bool
+    mesh: str
+    strategy: str
+    autocast: str | None = None
+
+    def __str__(self) -> str:
+        mode = "training" if self.training else "inference"
+        return f"{self.model} {mode} {self.mesh} {self.strategy}{' ' + self.autocast if self.autocast else ''}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far a sharded run is from PyTorch.
+
+    Attributes:
+        worst: name of the result with the largest relative error.
+        error: that error.
+        promised: collectives by kind, as the compiler promised them.
+        counted: the same as the simulator counted.
+    """
+
+    worst: str
+    error: float
+    promised: dict[str, Any]
+    counted: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model imported and normalized once, with PyTorch's results.
+
+    Attributes:
+        module: the normalized program.
+        values: each argument's whole value.
+        expected: each result's.
+    """
+
+    module: ir.Module
+    values: dict[str, Tensor]
+    expected: dict[str, Tensor]
+
+
+def options_of(training: bool, autocast: str | None) -> ImportOptions:
+    """The options of a check: AdamW with weight decay for training."""
+    optimizer = Optimizer("adamw", weight_decay=0.01) if training else None
+    return ImportOptions(optimizer, None, "bf16" if autocast else None)
+
+
+@lru_cache(maxsize=4)
+def prepare(model: str, training: bool, autocast: str | None, loss: Loss | None = None) -> Prepared:
+    """Import and normalize a model, and run PyTorch on it: in f64, or as declared under autocast."""
+    options = options_of(training, autocast)
+    module = import_program(model, options).module
+    run_pipeline(module, NORMALIZE)
+    values = initial_values(model, options)
+    dtype = None if autocast else torch.float64
+    expected = run_reference(model, options, {name: value.clone() for name, value in values.items()}, dtype=dtype)
+    return Prepared(module, values, expected)
+
+
+def constrain(function: ir.Operation, mesh: Mesh, strategy: str) -> None:
+    """Split inputs, parameters or both, wherever the sizes divide: nothing here knows the model."""
+    half = len(mesh.axes) // 2 if strategy == "mixed" else 0
+    input_axes = mesh.axes[: half or None] if strategy != "tensor" else ()
+    parameter_axes = mesh.axes[half:] if strategy != "data" else ()
+    seeds: dict[int, Seed] = {}
+    turn = 0
+    for number, argument in enumerate(read_arguments(function)):
+        if argument.role == "input" and argument.shape:
+            dims = [_fitting(argument.shape[0], input_axes, mesh), *((),) * (len(argument.shape) - 1)]
+            seeds[number] = _seed(number, dims)
+        elif argument.role == "parameter" and len(argument.shape) > 1 and parameter_axes:
+            seeds[number] = _seed(number, _in_turn(argument, turn, parameter_axes, mesh))
+            turn += 1
+    write_constraints(function, seeds)
+
+
+def _seed(number: int, dims: list[tuple[str, ...]]) -> Seed:
+    return Seed(number, tuple(DimSpec(axes, open=False) for axes in dims), 0, "test")
+
+
+def _fitting(size: int, axes: tuple[str, ...], mesh: Mesh) -> tuple[str, ...]:
+    taken: tuple[str, ...] = ()
+    for axis in axes:
+        if size % mesh.size((*taken, axis)) == 0:
+            taken = (*taken, axis)
+    return taken
+
+
+def _in_turn(argument: Argument, turn: int, axes: tuple[str, ...], mesh: Mesh) -> list[tuple[str, ...]]:
+    dims: list[tuple[str, ...]] = [()] * len(argument.shape)
+    first = turn % 2
+    for offset, axis in enumerate(axes):
+        dim = (first + offset) % 2
+        dims[dim] = _fitting(argument.shape[dim], (*dims[dim], axis), mesh)
+    return dims
+
+
+def check(case: Case) -> Verdict:
+    """Partition, simulate every device and compare every result."""
+    prepared = prepare(case.model, case.training, case.autocast)
+    mesh = Mesh.parse(case.mesh)
+    module = prepared.module.operation.clone()
+    function = main_function(module).operation
+    declare_mesh(module, mesh)
+    constrain(function, mesh, case.strategy)
+    run_pipeline(module, "builtin.module(jogak-propagate,jogak-partition,canonicalize,cse)")
+    function = main_function(module).operation
+    promised = promise(function, mesh, Links()).collectives
+    inputs = _pieces(function, prepared, mesh)
+    result = simulate(load_program(module), mesh, inputs, precision=None if case.autocast else "f64")
+    got = _results(function, result.outputs, mesh)
+    optimizer = options_of(case.training, case.autocast).optimizer
+    found = compare(prepared.expected, got, prepared.values, optimizer, case.autocast or "f64")
+    errors = {name: each.relative for name, each in found.items()}
+    worst = max(errors, key=lambda name: errors[name])
+    return Verdict(worst, errors[worst], promised, to_json(result.collectives))
+
+
+def _pieces(function: ir.Operation, prepared: Prepared, mesh: Mesh) -> list[dict[str, Tensor]]:
+    pieces: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
+    for argument, attributes in zip(read_arguments(function), argument_attributes(function), strict=True):
+        sharding = Sharding.parse(str(ir.StringAttr(attributes[SHARDING]).value))
+        shape = [size * mesh.size(axes) for size, axes in zip(argument.shape, sharding.dims, strict=True)]
+        whole = prepared.values[argument.name].reshape(shape)
+        for device, piece in enumerate(shard_value(whole, sharding, mesh)):
+            pieces[device][argument.name] = piece
+    return pieces
+
+
+def _results(function: ir.Operation, outputs: Sequence[Sequence[Tensor]], mesh: Mesh) -> dict[str, Tensor]:
+    """Every result of the program, whole."""
+    arguments = argument_attributes(function)
+    updates = update_positions(function)
+    found: dict[str, Tensor] = {}
+    for number, attributes in enumerate(result_attributes(function)):
+        source = arguments[updates[number]] if number in updates else attributes
+        sharding = Sharding.parse(str(ir.StringAttr(source[SHARDING]).value)).complete()
+        whole, _ = unshard_value([each[number] for each in outputs], sharding, mesh)
+        found[str(ir.StringAttr(attributes["jogak.name"]).value)] = whole
+    return found
