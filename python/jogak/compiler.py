@@ -13,7 +13,7 @@ from torch_mlir import ir
 from jogak.configuration import PHASES, Configuration
 from jogak.cost.links import Links
 from jogak.errors import JogakError, unknown_name
-from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity
+from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, SourceLocation
 from jogak.ir.grid import declare_mesh, find_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
@@ -66,7 +66,11 @@ class Compilation:
 
 
 def compile_configuration(
-    configuration: Configuration, *, stop_after: str = PHASES[-1], strict: bool = False, progress: Progress = lambda phase: None
+    configuration: Configuration,
+    *,
+    stop_after: str = PHASES[-1],
+    strict: bool = False,
+    progress: Progress = lambda phase: None,
 ) -> Compilation:
     """Compile what a configuration names.
 
@@ -83,7 +87,7 @@ def compile_configuration(
     return _compile(configuration, import_program, stop_after, strict, progress)
 
 
-def compile_model(configuration: Configuration, model: Model, *, progress: Progress = lambda phase: None) -> Compilation:
+def compile_model(configuration: Configuration, model: Model) -> Compilation:
     """Compile a model that is in memory instead of the one that the configuration names.
 
     Raises:
@@ -91,7 +95,9 @@ def compile_model(configuration: Configuration, model: Model, *, progress: Progr
     """
     from jogak.ingress.importer import import_model
 
-    made = _compile(configuration, lambda _, options: import_model(model, options), PHASES[-1], False, progress)
+    made = _compile(
+        configuration, lambda _, options: import_model(model, options), PHASES[-1], False, lambda phase: None
+    )
     made.reference = False  # nothing but this process can build the model again
     made.inputs = None if model.on_meta else _example_inputs(made, model)
     return made
@@ -174,10 +180,13 @@ def _require_no_fallback(made: Compilation) -> None:
     Raises:
         PassFailed: there are some; it tells all of them.
     """
-    problems = [replace(each, severity=Severity.ERROR) for each in made.diagnostics if each.severity is Severity.WARNING]
+    warnings = [each for each in made.diagnostics if each.severity is Severity.WARNING]
+    problems = [replace(each, severity=Severity.ERROR) for each in warnings]
+    hint = "bring a rule for the op in a plug-in, or compile without --strict"
     for entry in made.coverage.replicated if made.coverage else ():
         if entry.whole:
-            problems.append(Diagnostic(Severity.ERROR, f"{entry.describe()} (--strict)", hint="add a rule with a plug-in"))
+            place = SourceLocation(scope=entry.location)
+            problems.append(Diagnostic(Severity.ERROR, f"replicated: {entry.describe()}", place, hint=hint))
     if problems:
         raise PassFailed(problems)
 

@@ -37,6 +37,10 @@ class JogakError(Exception):
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
+    def report(self) -> str:
+        """The text behind the program's name on the command line."""
+        return f"error: {self}"
+
 
 class UsageError(JogakError):
     """The command line itself is wrong: unknown option, missing argument, contradiction."""

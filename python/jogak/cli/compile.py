@@ -42,7 +42,7 @@ def compile_command(
     target: Annotated[str, typer.Option(help="what the programs run on: sim")] = "sim",
     compile_to: Annotated[str, typer.Option(help=f"stop after a phase: {', '.join(PHASES)}")] = PHASES[-1],
     load_plugin: Annotated[list[str] | None, typer.Option(help="a .py file or a module with a plug-in")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder to write (a file with --compile-to)")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder; a file with --compile-to")] = None,
     force: Annotated[bool, typer.Option("--force", help="replace an earlier output")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="what cannot be split as asked is an error")] = False,
 ) -> int:

@@ -10,9 +10,9 @@ import typer
 
 def explain(
     folder: Annotated[Path, typer.Argument(help="output folder of jogak compile")],
-    value: Annotated[str | None, typer.Argument(help="a parameter, input or module path; may be a glob pattern")] = None,
+    value: Annotated[str | None, typer.Argument(help="a parameter, input or module path, or a glob")] = None,
 ) -> int:
-    """Print the plan of FOLDER: every argument's sharding and every collective with its cause; or why VALUE lies as it does."""
+    """Print the plan of FOLDER: arguments with shardings, collectives with causes; or why VALUE lies as it does."""
     from jogak.report.explain import explain_plan, explain_value, load_explanation
     from jogak.report.manifest import load_manifest
 

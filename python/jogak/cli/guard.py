@@ -44,7 +44,7 @@ def guarded(
     except JogakError as error:
         if debug:
             raise
-        print(f"{command[0]}: error: {error}", file=sys.stderr)
+        print(f"{command[0]}: {error.report()}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         if debug:

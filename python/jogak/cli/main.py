@@ -1,4 +1,4 @@
-"""`jogak`: the commands that engineers use. Every command is a function in a module of its own; heavy imports stay inside them."""
+"""`jogak`: the commands that engineers use. Each is a function in a module of its own, with heavy imports inside."""
 
 from __future__ import annotations
 

@@ -19,7 +19,12 @@ def plugins(
         registry.load(source)
     for name, plugin in registry.plugins.items():
         print(f"{name} ({registry.origins[name]})")
-        kinds = {"passes": plugin.passes, "rules": plugin.rules, "cost models": plugin.cost_models, "targets": plugin.targets}
+        kinds = {
+            "passes": plugin.passes,
+            "rules": plugin.rules,
+            "cost models": plugin.cost_models,
+            "targets": plugin.targets,
+        }
         for kind, entries in kinds.items():
             if entries:
                 print(f"  {kind}: {', '.join(sorted(entries))}")

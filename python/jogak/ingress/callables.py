@@ -21,21 +21,25 @@ _FORM = "give file.py:callable, package.module:callable, zoo:NAME, hf:NAME, or a
 _RETURN_FORM = "return (module, args) or (module, args, kwargs), args being a tuple of example tensors"
 
 
-def user_place(error: BaseException, file: str | None) -> str:
-    """`file:line` of the innermost frame of an exception that is in `file`, or of its last frame."""
+_OURS = __file__
+
+
+def user_place(error: BaseException, file: str | None, default: str) -> str:
+    """`file:line` of the innermost frame of an exception that is in `file`, or of its last frame outside this one."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     mine = [frame for frame in frames if file and frame.filename == file]
-    chosen = mine[-1] if mine else (frames[-1] if frames else None)
-    return f"{chosen.filename}:{chosen.lineno}" if chosen else (file or "<unknown>")
+    others = [frame for frame in frames if frame.filename != _OURS]
+    chosen = mine or others
+    return f"{chosen[-1].filename}:{chosen[-1].lineno}" if chosen else default
 
 
-def _failed(what: str, error: BaseException, file: str | None) -> JogakError:
+def _failed(what: str, error: BaseException, file: str | None, default: str) -> JogakError:
     text = str(error) or "no message"
     return JogakError(
         f"{what} raised {type(error).__name__}: {text}",
-        where=user_place(error, file),
+        where=user_place(error, file, default),
         hint="run it in Python by itself to see the whole traceback",
     )
 
@@ -54,7 +58,7 @@ def _import_file(path: Path) -> ModuleType:
         specification.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(name, None)
-        raise _failed(f"importing {path.name}", error, str(path)) from error
+        raise _failed(f"importing {path.name}", error, str(path), str(path)) from error
     finally:
         sys.path.remove(str(path.parent))
     return module
@@ -66,9 +70,9 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
             raise JogakError(f"no module named {error.name!r}", where=name, hint=_FORM) from None
-        raise _failed(f"importing {name}", error, None) from error
+        raise _failed(f"importing {name}", error, None, name) from error
     except Exception as error:
-        raise _failed(f"importing {name}", error, None) from error
+        raise _failed(f"importing {name}", error, None, name) from error
 
 
 def _find_callable(module: ModuleType, name: str, spec: str) -> Callable[[], Any]:
@@ -130,7 +134,7 @@ def load_callable(spec: str, seed: int) -> Model:
             raise JogakError(
                 "the callable is missing", where=spec, hint=f"write {spec}:NAME, NAME being a function in it"
             )
-        if path.suffix or "/" in spec:
+        if path.suffix or "/" in spec or path.is_dir():
             require_file(path)
         raise JogakError(f"{spec!r} names no model", where=spec, hint=_FORM)
     module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
@@ -140,5 +144,5 @@ def load_callable(spec: str, seed: int) -> Model:
         with seeded(seed):
             value = function()
     except Exception as error:
-        raise _failed(f"{name}()", error, module.__file__) from error
+        raise _failed(f"{name}()", error, module.__file__, where) from error
     return checked(value, spec, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import types
 import zipfile
 from pathlib import Path
@@ -21,14 +22,32 @@ def _read(path: Path) -> ExportedProgram:
         raise JogakError(
             "is not a .pt2 file (not a zip archive)", where=str(path), hint="write it with torch.export.save"
         )
+    logged = _Logged()
+    log = logging.getLogger("torch.export")
+    log.addFilter(logged)
     try:
         return torch.export.load(path)
     except Exception as error:
         raise JogakError(
-            f"cannot be read as an exported program: {error}",
+            f"cannot be read as an exported program: {logged.reasons[-1] if logged.reasons else error}",
             where=str(path),
             hint=f"write it with torch.export.save of torch {torch.__version__}",
         ) from error
+    finally:
+        log.removeFilter(logged)
+
+
+class _Logged(logging.Filter):
+    """Keeps the exceptions that torch would only log, and lets nothing through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[BaseException] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            self.reasons.append(record.exc_info[1])
+        return False
 
 
 def _check_static(program: ExportedProgram, path: Path) -> None:

@@ -57,7 +57,16 @@ def class_dimension(output: Tensor) -> int:
 
 
 def target_example(loss: Loss, output: Tensor) -> Tensor:
-    """An empty target of the shape and dtype that `loss` needs for `output`."""
+    """An empty target of the shape and dtype that `loss` needs for `output`.
+
+    Raises:
+        JogakError: the output has no dimension of classes.
+    """
+    if loss == "cross_entropy" and output.dim() == 0:
+        raise JogakError(
+            "the model's output is a single number, not a score for each class",
+            hint="leave out --loss to train on the model's own loss",
+        )
     if loss == "mse":
         return torch.empty_like(output, requires_grad=False)
     dimension = class_dimension(output)

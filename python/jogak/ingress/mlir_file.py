@@ -34,7 +34,10 @@ def read_mlir(path: Path, context: ir.Context) -> ir.Module:
         PassFailed: it is not valid MLIR.
     """
     module = parse_file(path, context)
-    name_the_unnamed(module)
+    try:
+        name_the_unnamed(module)
+    except JogakError as error:
+        raise JogakError(error.message, where=str(path), hint=error.hint) from None
     check_interface(module, str(path))
     return module
 

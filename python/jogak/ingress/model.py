@@ -172,7 +172,8 @@ def _build_entry(kind: str, name: str, options: dict[str, str]) -> Any:
 
 def _load_entry(spec: str, kind: str, seed: int) -> Model:
     """A model of the zoo or of Hugging Face: built on the meta device, and again with values when they are needed."""
-    name, options = split_query(spec.partition(":")[2])
+    named, options = split_query(spec)
+    name = named.partition(":")[2]
 
     def build(device: str) -> Model:
         with torch.device(device), seeded(seed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,25 +51,28 @@ def place_of(node: fx.Node) -> Place:
     return place if isinstance(place, Place) else UNKNOWN
 
 
-def user_frame(frame: FrameType | None, boundary: CodeType | None = None) -> tuple[str, int]:
-    """File and line of the innermost frame outside torch and this package.
+def innermost_user_place(frames: Iterable[tuple[str, int]]) -> tuple[str, int]:
+    """File and line of the first frame outside torch and this package, else of a torch module's own code.
 
     Args:
-        frame: where to start; callers are walked.
-        boundary: code at which the user's frames end; without one among them, a torch module's own line is returned, and
-            nothing when the walk does not meet it.
+        frames: file and line of each frame, innermost first.
     """
-    found = fallback = ("", 0)
-    while frame is not None and frame.f_code is not boundary:
-        file = frame.f_code.co_filename
-        if not found[0] and not file.startswith((_TORCH, _OURS, "<")):
-            found = (file, frame.f_lineno)
+    fallback = ("", 0)
+    for file, line in frames:
+        if not file.startswith((_TORCH, _OURS, "<")):
+            return file, line
         if file.startswith(_MODULES) and not fallback[0]:
-            fallback = (file, frame.f_lineno)
+            fallback = (file, line)
+    return fallback
+
+
+def _user_frames(frame: FrameType | None, boundary: CodeType) -> list[tuple[str, int]]:
+    """File and line of a frame and its callers below the function with the code `boundary`; none outside of it."""
+    frames: list[tuple[str, int]] = []
+    while frame is not None and frame.f_code is not boundary:
+        frames.append((frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back
-    if frame is None and boundary is not None:
-        return ("", 0)
-    return found if found[0] else fallback
+    return frames if frame is not None else []
 
 
 def _exported_place(meta: Mapping[str, Any]) -> Place | None:
@@ -150,14 +153,14 @@ class PlaceMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _forward(self) -> Place:
         place = Place(scope=self.override) if self.override is not None else self._user_place()
         # An op without a gradient sees the number of the op before it, which keeps its own place.
-        self._by_sequence.setdefault(torch.autograd._get_sequence_nr() - 1, place)
+        self._by_sequence.setdefault(torch._C._autograd._get_sequence_nr() - 1, place)
         return place
 
     def _user_place(self) -> Place:
         place = _exported_place(traceback.get_current_meta())
         if place is not None:
             return place
-        file, line = user_frame(sys._getframe(4), self._boundary)
+        file, line = innermost_user_place(_user_frames(sys._getframe(4), self._boundary))
         # Between the ops of the backward pass autograd works on its own, for the op that it has just done.
         return Place(file, line, self._scopes.current) if file else self._last
 

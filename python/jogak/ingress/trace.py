@@ -21,7 +21,7 @@ from jogak.ingress.constants import constant_name
 from jogak.ingress.decompositions import decomposition_table
 from jogak.ingress.model import Model
 from jogak.ingress.options import ImportOptions
-from jogak.ingress.places import user_frame
+from jogak.ingress.places import innermost_user_place
 from jogak.ingress.program import Argument, Program, Result
 from jogak.ingress.step import Step, chosen_loss
 
@@ -110,11 +110,9 @@ def explained(model: Model) -> Iterator[None]:
 
 
 def _error_place(error: BaseException, model: Model) -> str:
-    frame = None
-    for current, _ in python_traceback.walk_tb(error.__traceback__):
-        frame = current
-    file, line = user_frame(frame)
-    return f"{file}:{line}" if file else model.where
+    frames = python_traceback.extract_tb(error.__traceback__)
+    place = innermost_user_place([(frame.filename, frame.lineno or 0) for frame in reversed(frames)])
+    return f"{place[0]}:{place[1]}" if place[0] else model.where
 
 
 def _trace(step: Step, arguments: Sequence[Argument], mode: FakeTensorMode) -> fx.GraphModule:

@@ -80,6 +80,10 @@ class PassFailed(JogakError):
         self.diagnostics = tuple(diagnostics)
         super().__init__("\n".join(diagnostic.render() for diagnostic in self.diagnostics) or "the pass pipeline failed")
 
+    def report(self) -> str:
+        """The diagnostics, each of which says itself that it is an error."""
+        return str(self) if self.diagnostics else super().report()
+
 
 @dataclass
 class Diagnostics:

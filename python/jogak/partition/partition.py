@@ -87,7 +87,7 @@ class _Partitioner:
             elif op in self.nodes:
                 self._node(op, following)
             elif op.results and is_free(op.results[0]):
-                self.free[op.results[0]] = shape_of(op.results[0])
+                self._free(op.results[0])
             else:
                 self._bring_whole(op)
         self._erase_unused()
@@ -103,9 +103,6 @@ class _Partitioner:
         value.set_type(tensor_type(sharding.local_shape(shape, self.mesh), value.type.element_type))
 
     def _node(self, op: ir.Operation, following: ir.Operation | None) -> None:
-        if op.name == "arith.constant":
-            self._constant(op)
-            return
         node = self.nodes[op]
         assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.links).assignment
         split = Split(node.rule, assignment, self.emitter)
@@ -156,12 +153,12 @@ class _Partitioner:
                 if is_tensor(operand):
                     op.operands[position] = self._at(operand, Sharding.replicated(len(shape_of(operand))), op)
 
-    def _constant(self, op: ir.Operation) -> None:
-        """A constant table stays whole in the program; every device takes its slice of it."""
-        result = op.results[0]
-        whole = Sharding.replicated(len(shape_of(result)))
-        self.places[result] = _Place(shape_of(result), element_of(result), {whole: result})
-        _forget(op)
+    def _free(self, value: ir.Value) -> None:
+        """Made anew in every shape; but a constant table stays whole, and every device takes its slice of it."""
+        self.free[value] = shape_of(value)
+        if _is_table(value):
+            whole = Sharding.replicated(len(shape_of(value)))
+            self.places[value] = _Place(shape_of(value), element_of(value), {whole: value})
 
     def _complete(self, result: ir.Value, op: ir.Operation, following: ir.Operation | None) -> None:
         """Combine a partial result as its annotation says; whole ones are moved when somebody needs them elsewhere."""
@@ -221,7 +218,7 @@ class _Partitioner:
         updates = self.reading.graph.updates
         if position in updates:
             return self.shardings[self.reading.graph.arguments[updates[position]]]
-        if operand in self.places:
+        if operand in self.reading.values:
             return self._declared(operand).complete()
         return Sharding.replicated(len(shape_of(operand)))
 
@@ -235,6 +232,14 @@ class _Partitioner:
         inputs = [argument.type for argument in self.block.arguments]
         results = [operand.type for operand in list(self.block.operations)[-1].operands]
         self.function.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, results))
+
+
+def _is_table(value: ir.Value) -> bool:
+    """Whether a free value is a constant whose elements differ."""
+    if value.owner.name != "arith.constant":
+        return False
+    held = value.owner.attributes["value"]
+    return not (isinstance(held, ir.DenseElementsAttr) and held.is_splat)
 
 
 def _remade(value: ir.Value, shape: Sequence[int]) -> ir.Value:

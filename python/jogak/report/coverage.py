@@ -1,4 +1,4 @@
-"""Which ops can be sharded by a rule, which have dimensions that must stay whole, and which nobody knows: with their share of the arithmetic."""
+"""Which ops a rule covers, which have dimensions that must stay whole, which nobody knows, and how much they compute."""
 
 from __future__ import annotations
 

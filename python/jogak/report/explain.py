@@ -1,4 +1,4 @@
-"""Why the plan is as it is: every argument and collective in a few lines, and for a value the way back to the constraint."""
+"""Why the plan is as it is: every argument and collective, and for a value the way back to the constraint."""
 
 from __future__ import annotations
 
@@ -76,7 +76,11 @@ def explain_value(explanation: Explanation, pattern: str) -> str:
     matched = [value.id for value in graph.values if value.name and fnmatchcase(value.name, pattern)]
     if not matched:
         close = nearest(pattern, {value.name for value in graph.values if value.name})
-        hint = f"did you mean {close!r}?" if close else "jogak explain DIR lists the arguments; patterns such as '*.attn.*' work"
+        hint = (
+            f"did you mean {close!r}?"
+            if close
+            else "jogak explain DIR lists the arguments; patterns such as '*.attn.*' work"
+        )
         raise JogakError("there is no such argument or module path in the program", where=pattern, hint=hint)
     return "\n".join(line for value in matched for line in _lines(explanation, value))
 
@@ -133,18 +137,31 @@ def explain_plan(folder: Path, manifest: Mapping[str, Any]) -> str:
     module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
     function = main_function(module).operation
     lines = ["arguments:", *_arguments(manifest["arguments"])]
-    found = _collectives(function, manifest)
-    lines.append(f"collectives, {sum(map(len, found.values()))} in all:" if found else "no collectives")
-    for (place, kind, axes, count, cause, part), scopes in found.items():
-        times = f"{size(count)} each, {len(scopes)} times" if len(scopes) > 1 else size(count)
-        shown = family(scopes) or Path(place.rpartition(":")[0]).name or "the program"
-        lines.append(f"  {shown}: {kind} on {axes}, {times}")
-        lines.append("      " + ", ".join(filter(None, [cause, part, place and f"at {place}"])))
+    groups = _collectives(function, manifest)
+    lines.append(f"collectives, {sum(map(len, groups.values()))} in all:" if groups else "no collectives")
+    for like, scopes in groups.items():
+        times = f"{size(like.bytes)} each, {len(scopes)} times" if len(scopes) > 1 else size(like.bytes)
+        lines.append(f"  {family(scopes) or 'the model'}: {like.kind} on {like.axes}, {times}")
+        at = f"at {like.place}" if like.place else ""
+        lines.append("      " + ", ".join(filter(None, [like.cause, like.part, at])))
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class _Alike:
+    """What collectives of repeated layers have in common; `part` is the part of a training step."""
+
+    template: str
+    place: str
+    kind: str
+    axes: str
+    bytes: int
+    cause: str
+    part: str
+
+
 def _arguments(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """One line for arguments that differ in layer numbers only; optimizer state only where it lies unlike its parameter."""
+    """One line for arguments of repeated layers; optimizer state by itself only where it lies unlike its parameter."""
     placed = {argument["name"]: _placed(argument) for argument in described}
     groups: dict[tuple[str, str, str], list[str]] = {}
     followers: dict[str, int] = {}
@@ -165,20 +182,18 @@ def _placed(argument: Mapping[str, Any]) -> str:
     return Sharding.parse(argument["sharding"]).describe(argument["shape"], argument["element"])
 
 
-def _collectives(function: ir.Operation, manifest: Mapping[str, Any]) -> dict[tuple[str, str, str, int, str, str], list[str]]:
-    """(place, kind, axes, bytes, cause, part of the step) to the module paths of the collectives, in program order."""
+def _collectives(function: ir.Operation, manifest: Mapping[str, Any]) -> dict[_Alike, list[str]]:
+    """The module paths of the collectives that are alike, in program order."""
     before = _needed_for_loss(function, manifest["results"])
-    groups: dict[tuple[str, ...], list[str]] = {}
-    keys: dict[tuple[str, ...], tuple[str, str, str, int, str, str]] = {}
+    groups: dict[_Alike, list[str]] = {}
     for each in collectives_of(function, _mesh(manifest)):
         location = source_location(each.op.location)
         place = f"{location.file}:{location.line}" if location.file else ""
         part = "" if before is None else "forward" if each.op in before else "backward"
-        key = (place, each.kind, ",".join(each.axes), each.bytes, cause_of(each.op), part)
-        group = (*map(str, key), template_of(location.scope))
-        keys[group] = key
-        groups.setdefault(group, []).append(location.scope)
-    return {keys[group]: scopes for group, scopes in groups.items()}
+        template, axes = template_of(location.scope), ",".join(each.axes)
+        alike = _Alike(template, place, each.kind, axes, each.bytes, cause_of(each.op), part)
+        groups.setdefault(alike, []).append(location.scope)
+    return groups
 
 
 def _needed_for_loss(function: ir.Operation, results: Sequence[Mapping[str, Any]]) -> set[ir.Operation] | None:

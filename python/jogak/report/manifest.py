@@ -1,4 +1,7 @@
-"""The manifest: everything that a compilation decided and promised, as deterministic JSON (times aside, under keys named `seconds`)."""
+"""The manifest: everything that a compilation decided and promised.
+
+It is deterministic JSON: the same input gives the same bytes, except under keys named `seconds`.
+"""
 
 from __future__ import annotations
 

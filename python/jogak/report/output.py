@@ -26,7 +26,9 @@ def check_target(folder: Path, *, force: bool) -> None:
         raise JogakError("is a file", where=str(folder), hint="give the name of a folder with -o")
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MANIFEST).is_file():
-            raise JogakError("the folder is not empty and not an output of Jogak", where=str(folder), hint="choose another")
+            raise JogakError(
+                "the folder is not empty and not an output of Jogak", where=str(folder), hint="choose another"
+            )
         if not force:
             raise JogakError("the folder holds an earlier output", where=str(folder), hint="--force replaces it")
     parent = folder.resolve().parent

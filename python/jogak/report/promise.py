@@ -1,4 +1,4 @@
-"""What the compiler promises of a per-device program before it runs: collectives with their bytes, arithmetic, time and peak memory."""
+"""What the compiler promises of a per-device program before it runs: collectives, arithmetic, time and peak memory."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def promise(function: ir.Operation, mesh: Mesh, links: Links) -> Promise:
 def peak_memory(function: ir.Operation) -> int:
     """Bytes alive at the worst point, when ops run in order and a value dies after its last use.
 
-    Arguments are alive throughout; a reshape shares its operand's bytes; an empty tensor takes none of its own, since the op that it
-    initializes writes its result there.
+    Arguments are alive throughout; a reshape shares its operand's bytes; an empty tensor takes none of its own, since
+    the op that it initializes writes its result there.
     """
     block = function.regions[0].blocks[0]
     operations = [view.operation for view in block.operations]

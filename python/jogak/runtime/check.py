@@ -18,7 +18,6 @@ from jogak.configuration import Configuration
 from jogak.ingress.reference import run_reference
 from jogak.ir.context import new_context, parse_file
 from jogak.report.manifest import file_of
-from jogak.report.manifest import file_of
 from jogak.runtime.compare import compare
 from jogak.runtime.counts import to_json
 from jogak.runtime.program import load_program

@@ -37,9 +37,8 @@ def compare(
     """Compare every result with PyTorch's.
 
     AdamW divides a gradient by its own magnitude: where the gradient is rounding noise, the update is a whole step in a
-    random direction, and two correct runs differ. In f64 such noise disappears below AdamW's epsilon. In narrower
-    floats an updated parameter is therefore compared with AdamW's formula in double precision on the program's own new
-    moments, and the moments are compared with PyTorch's.
+    random direction, and two correct runs differ. An updated parameter is therefore compared with AdamW's formula in
+    double precision on the program's own new moments, and those moments are compared with PyTorch's.
 
     Args:
         expected: PyTorch's results by name.
@@ -51,8 +50,7 @@ def compare(
     found = {}
     for name, result in got.items():
         wanted = expected[name]
-        updated = optimizer is not None and f"exp_avg.{name}" in got
-        if updated and optimizer is not None and precision != "f64":
+        if optimizer is not None and f"exp_avg.{name}" in got:
             wanted = _adamw(name, got, before, optimizer).reshape(wanted.shape)
         found[name] = difference(result, wanted, _floor(name, precision, optimizer if name in before else None))
     return found

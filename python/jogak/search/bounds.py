@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jogak.search.bound_kernels import add_prices, cost_of, occupy, pass_messages
+from jogak.search.bound_kernels import add_prices, occupy, pass_messages
 from jogak.search.flat import Graph, incidence, offsets
 from jogak.search.jit import INFINITY, Floats, Ints
 from jogak.search.memory import Memory
@@ -82,12 +82,6 @@ class Dual:
             self._move(better)
         return bound
 
-    def lagrangian(self) -> float:
-        """What the latest choice costs at the latest prices; near the bound when both are good."""
-        graph = self.graph
-        cost = cost_of(graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, self.choice)
-        return cost + float(self._trial @ (self.profile - self.memory.capacity))
-
     def _priced(self, prices: Floats) -> Floats:
         unary, memory = self.graph.unary.copy(), self.memory
         summed = np.concatenate([np.zeros(1), np.cumsum(prices)])
@@ -102,7 +96,7 @@ class Dual:
             graph.first, unary, graph.left, graph.right, graph.table, graph.pair, *self._incidence, self._at[0],
             self._messages[0], self._at[1], self._messages[1], forward, self._work, self.choice,
         )  # fmt: skip
-        paid = float(prices @ self.memory.capacity)
+        paid = float((prices * self.memory.capacity).sum())
         return bound - paid - _ROUNDING * (abs(bound) + abs(paid))
 
     def _move(self, better: bool) -> None:
@@ -120,6 +114,6 @@ class Dual:
             self._failures = 0
             self._trial = self.prices.copy()
         direction = np.where((self._trial <= 0) & (self._average < 0), 0.0, self._average)
-        length = float(direction @ direction)
+        length = float(np.square(direction).sum())
         if length > 0:
             self._trial = np.maximum(self._trial + self.step / length * direction, 0.0)

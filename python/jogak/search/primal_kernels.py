@@ -7,28 +7,22 @@ import numpy as np
 from jogak.search.jit import INFINITY, Floats, Ints, kernel
 
 
-@kernel()
-def _overflow_change(
-    v: int,
-    old: int,
-    new: int,
-    row_of: Ints,
-    lower: Ints,
-    upper: Ints,
-    rows: Ints,
-    amount: Floats,
-    profile: Floats,
-    capacity: Floats,
-) -> float:
-    """How much the overflow, summed over all times, grows when v changes its state."""
+@kernel(fast=True)
+def _least_room(lower: int, upper: int, profile: Floats, capacity: Floats) -> float:
+    room = INFINITY
+    for t in range(lower, upper):
+        left = capacity[t] - profile[t]
+        room = left if left < room else room
+    return room
+
+
+@kernel(fast=True)
+def _added_overflow(lower: int, upper: int, extra: float, profile: Floats, capacity: Floats) -> float:
+    """How much the overflow, summed over a range of times, grows with this extra usage."""
     change = 0.0
-    for q in range(row_of[v], row_of[v + 1]):
-        extra = amount[rows[q] + new] - amount[rows[q] + old]
-        if extra == 0:
-            continue
-        for t in range(lower[q], upper[q]):
-            now = profile[t] - capacity[t]
-            change += max(now + extra, 0.0) - max(now, 0.0)
+    for t in range(lower, upper):
+        now = profile[t] - capacity[t]
+        change += max(now + extra, 0.0) - max(now, 0.0)
     return change
 
 
@@ -58,8 +52,8 @@ def descend(
 ) -> int:
     """One sweep of best single changes; returns how many states changed.
 
-    A change is made when it lowers cost plus `price` times the overflow summed over all times; with an infinite price
-    only changes count that leave no overflow behind where there was none.
+    A change is made when it lowers cost plus `price` times the overflow summed over all times; with an infinite price,
+    when it lowers cost and adds to no overflow.
 
     Args:
         choice: a state for each variable, changed in place.
@@ -83,6 +77,11 @@ def descend(
                 for s in range(k):
                     costs[s] += pair[row + s]
         old = choice[v]
+        if price == INFINITY and costs.min() >= costs[old]:
+            continue
+        room = np.empty(row_of[v + 1] - row_of[v])
+        for q in range(row_of[v], row_of[v + 1]):
+            room[q - row_of[v]] = _least_room(lower[q], upper[q], profile, capacity)
         best, best_change = old, 0.0
         for s in range(k):
             if s == old or costs[s] == INFINITY:
@@ -90,19 +89,21 @@ def descend(
             change = costs[s] - costs[old]
             if price == INFINITY and change >= best_change:
                 continue
-            overflow = _overflow_change(v, old, s, row_of, lower, upper, rows, amount, profile, capacity)
-            if price == INFINITY:
-                change = INFINITY if overflow > 0 else change
-            else:
-                change += price * overflow
+            for q in range(row_of[v], row_of[v + 1]):
+                extra = amount[rows[q] + s] - amount[rows[q] + old]
+                if extra <= room[q - row_of[v]] and (extra >= 0 or room[q - row_of[v]] >= 0):
+                    continue
+                if price == INFINITY:
+                    change = INFINITY if extra > 0 else change
+                else:
+                    change += price * _added_overflow(lower[q], upper[q], extra, profile, capacity)
             if change < best_change - 1e-9 * abs(costs[s]):
                 best, best_change = s, change
         if best == old:
             continue
         for q in range(row_of[v], row_of[v + 1]):
             extra = amount[rows[q] + best] - amount[rows[q] + old]
-            for t in range(lower[q], upper[q]):
-                profile[t] += extra
+            profile[lower[q] : upper[q]] += extra
         choice[v] = best
         changed += 1
     return changed

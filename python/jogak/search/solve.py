@@ -69,22 +69,21 @@ def _search(problem: Problem, best: Incumbent, deadline: float, seed: int) -> No
     descent = Descent(reduced, seed)
     random = np.random.default_rng(seed)
     size, rounds = float(_FIRST_CORE), 0
+    share = 0.05
     while not best.proven and time.monotonic() < deadline:
-        now = time.monotonic()
-        slice_ = 0.12 * (deadline - best.start)
-        _improve_bound(reduced, dual, descent, best, min(now + slice_, deadline))
-        if best.proven or time.monotonic() >= deadline:
-            return
-        until = min(time.monotonic() + 1.5 * slice_, deadline)
+        whole = deadline - best.start
+        _improve_bound(reduced, dual, descent, best, min(time.monotonic() + share * whole, deadline))
+        until = min(time.monotonic() + 0.15 * whole, deadline)
         while time.monotonic() < until and not best.proven:
             center = int(random.integers(reduced.graph.size)) if rounds % 2 else -1 - rounds // 2 % 2
             rounds += 1
             took, finished = _solve_core(reduced, usage, dual, best, center, int(size), until)
             if DEBUG: print("      core", center, int(size), "took %.1f"%took, finished, best.cost)
-            if finished and took < 0.4 * slice_:
+            if finished and took < 0.05 * whole:
                 size = min(size * 1.3, _LARGEST_CORE)
             elif not finished:
                 size = max(size * 0.6, _SMALLEST_CORE)
+        share = 0.35 if share == 0.05 else 0.1
 
 
 def _enumerate(reduced: Reduced, best: Incumbent) -> bool:

@@ -55,8 +55,7 @@ def is_contraction(node: Node) -> bool:
         return False
     inputs = node.rule.operands[: len(node.rule.operands) - len(node.rule.results)]
     return any(
-        factor.kind is FactorKind.REDUCTION
-        and sum(any(number in members for members in dims) for dims in inputs) >= 2
+        factor.kind is FactorKind.REDUCTION and sum(any(number in members for members in dims) for dims in inputs) >= 2
         for number, factor in enumerate(node.rule.factors)
     )
 

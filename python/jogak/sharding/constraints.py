@@ -55,11 +55,13 @@ def read_constraints(path: Path) -> list[Constraint]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise JogakError("there is no such constraints file", where=str(path)) from None
+        raise JogakError("there is no such constraints file", where=str(path), hint="check the path") from None
     except OSError as error:
-        raise JogakError(f"cannot read the constraints file: {error.strerror}", where=str(path)) from None
+        hint = "give a file that can be read"
+        raise JogakError(f"cannot read the constraints file: {error.strerror}", where=str(path), hint=hint) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise JogakError(f"not valid TOML: {error}", where=str(path)) from None
+        hint = "write [shard] and under it lines such as 'blocks.*.up.weight' = '[model, _]'"
+        raise JogakError(f"not valid TOML: {error}", where=str(path), hint=hint) from None
     _check_keys(data, ("shard", "strategy"), path)
     strategies = data.get("strategy", [])
     if not isinstance(strategies, list) or not all(isinstance(table, dict) for table in strategies):

@@ -15,15 +15,14 @@ from jogak.sharding.rules import rule_of, tensor_operands
 
 
 def is_free(value: ir.Value) -> bool:
-    """Whether every device makes this value for itself, in any shape: an empty tensor, a splat, a constant fill."""
+    """Whether every device makes its part of this value for itself: an empty tensor, a constant, a constant fill."""
     if isinstance(value, ir.BlockArgument):
         return False
     op = value.owner
     if op.name == "tensor.empty":
         return True
     if op.name == "arith.constant":
-        attribute = op.attributes["value"]
-        return isinstance(attribute, ir.DenseElementsAttr) and attribute.is_splat
+        return is_tensor(value)
     if op.name == "linalg.fill":
         scalar = op.operands[0]
         constant = not isinstance(scalar, ir.BlockArgument) and scalar.owner.name == "arith.constant"

@@ -47,7 +47,7 @@ class Case:
 
 
 def random_case(random: Random, ops: int) -> Case:
-    """A random program on a random mesh, either with constraints for propagation or with arbitrary shardings everywhere."""
+    """A random program on a random mesh, with constraints for propagation or with an arbitrary sharding everywhere."""
     program = random_program(random, ops)
     shape = random.choice(MESHES)
     mesh = Mesh(("a", "b", "c")[: len(shape)], shape)
@@ -131,7 +131,9 @@ def _inputs(program: Program, seed: int) -> dict[str, torch.Tensor]:
             inputs[argument.name] = value.clamp(-MOST_VALUE, MOST_VALUE).float()
         else:
             kind = dtype_of(type_.element)
-            inputs[argument.name] = torch.randint(-MOST_VALUE, MOST_VALUE + 1, type_.shape, generator=generator).to(kind)
+            inputs[argument.name] = torch.randint(-MOST_VALUE, MOST_VALUE + 1, type_.shape, generator=generator).to(
+                kind
+            )
     return inputs
 
 

@@ -37,7 +37,7 @@ def elementwise(b: Builder) -> None:
     for number, exprs in enumerate(shapes):
         shape = [loops[int(expr[1:])] for expr in exprs]
         read = b.chance(0.15)
-        outputs.append((b.of(shape, element) if read else b.init(shape, element), exprs))
+        outputs.append((b.of(shape, element) if read or b.chance(0.1) else b.init(shape, element), exprs))
         if read:
             body.append(f"%r{number} = arith.{'addf' if element == 'f32' else 'addi'} {last}, %o{number} : {element}")
         yields.append(f"%r{number}" if read else last)
@@ -158,9 +158,7 @@ def causal_mask(b: Builder) -> None:
     body += ["%k = arith.cmpi sle, %j, %i : index", "%n = arith.constant -4.0 : f32"]
     body.append("%s = arith.select %k, %a0, %n : f32")
     exprs = _identity(value.shape)
-    b.generic(
-        ["parallel"] * len(exprs), [(value, exprs)], [(b.init(value.shape, "f32"), exprs)], body, ["%s"]
-    )
+    b.generic(["parallel"] * len(exprs), [(value, exprs)], [(b.init(value.shape, "f32"), exprs)], body, ["%s"])
 
 
 def iota(b: Builder) -> None:
@@ -315,7 +313,7 @@ def gather(b: Builder) -> None:
         else:
             shorter = b.random.randint(1, size) if b.chance(0.15) else size
             reused = [loop for loop, length in enumerate(loops) if length == size]
-            if reused and b.chance(0.2):
+            if reused and b.chance(0.4):
                 body.append(f"{name} = linalg.index {b.random.choice(reused)} : index")
             else:
                 loops.append(shorter)
@@ -427,7 +425,7 @@ def unknown(b: Builder) -> None:
 
 OPS: dict[Callable[[Builder], None], float] = {
     elementwise: 6, contraction: 5, reduction: 4, argmax: 0.7, causal_mask: 1.5, iota: 1, collapse: 2, expand: 2,
-    extract_slice: 1.5, insert_slice: 1, pad: 0.7, concat: 0.7, window: 1.5, gather: 2, nested_gather: 0.7,
-    scatter: 1.5, scan: 0.5, sort: 0.5, computed_fill: 0.4, unknown: 0.3,
+    extract_slice: 1.5, insert_slice: 1.5, pad: 1, concat: 1, window: 1.5, gather: 2.5, nested_gather: 0.7,
+    scatter: 1.5, scan: 0.7, sort: 0.7, computed_fill: 0.5, unknown: 0.4,
 }  # fmt: skip
 """Every op with how often it is chosen."""

@@ -1,7 +1,7 @@
 """Random whole programs in linalg, for differential tests: every kind of op that partition knows, in odd combinations.
 
-Programs are straight-line functions on small tensors. Sizes are mostly powers of two, so that mesh axes divide them, with
-some 1s and 3s in between. All values stay small, so that a comparison in float64 has room for rounding.
+Programs are straight-line functions on small tensors. Sizes are mostly powers of two, so that mesh axes divide them,
+with some 1s and 3s in between. All values stay small, so that a comparison in float64 has room for rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ INTEGERS = ("addi", "muli", "subi", "maxsi", "minsi", "andi", "ori")
 REDUCTIONS = {
     "f32": {"addf": "0.0", "mulf": "1.0", "maximumf": "0xFF800000", "minimumf": "0x7F800000", "maxnumf": "-3.0"},
     "i64": {"addi": "0", "muli": "1", "maxsi": "-9223372036854775808", "minsi": "5", "andi": "-1", "ori": "0"},
-    "i1": {"andi": "true", "ori": "false", "maxui": "false", "xori": "false"},
+    "i1": {"andi": "true", "ori": "false", "maxui": "false", "muli": "true", "addi": "false", "xori": "false"},
 }
 """Combiners of reductions with an initial value that is usually their identity."""
 
@@ -151,16 +151,17 @@ class Builder:
         return self.argument([loops[loop] for loop in chosen], element), [f"d{loop}" for loop in chosen]
 
     def address(self, shape: Sequence[int], loops: Sequence[int]) -> list[str] | None:
-        """Expressions that address a tensor, each dimension by a loop of its own; None when no loop has its size."""
+        """Expressions that address a tensor, by chance two dimensions by one loop; None when no loop has their size."""
         left = list(range(len(loops)))
         exprs = []
         for size in shape:
-            fitting = [loop for loop in left if loops[loop] == size]
+            usable = range(len(loops)) if self.chance(0.1) else left
+            fitting = [loop for loop in usable if loops[loop] == size]
             if size == 1 and (not fitting or self.chance(0.5)):
                 exprs.append("0")
             elif fitting:
                 loop = self.random.choice(fitting)
-                left.remove(loop)
+                left = [other for other in left if other != loop]
                 exprs.append(f"d{loop}")
             else:
                 return None
@@ -193,7 +194,9 @@ class Builder:
         block += [f"%o{n}: {value.element}" for n, (value, _) in enumerate(outputs)]
         results = ", ".join(type_ for _, type_ in written)
         elements = ", ".join(value.element for value, _ in outputs)
-        text = f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{iterators}]}} {ins}outs({_typed(written)})"
+        text = (
+            f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{iterators}]}} {ins}outs({_typed(written)})"
+        )
         region = [f"^bb0({', '.join(block)}):", *body, f"linalg.yield {', '.join(yields)} : {elements}"]
         whole = "\n".join([f"{text} {{", *region, f"}} -> {results if len(written) == 1 else f'({results})'}"])
         if len(outputs) == 1:

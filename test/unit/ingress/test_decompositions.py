@@ -121,7 +121,11 @@ def max_pools() -> Iterator[Any]:
 
 def mean_pools() -> Iterator[Any]:
     x = real(2, 3, 7, 8)
-    for size, stride, padding, ceil in (([3, 3], [2, 2], [1, 1], False), ([2, 2], [], [0, 0], True), ([3], [2], [1], True)):
+    for size, stride, padding, ceil in (
+        ([3, 3], [2, 2], [1, 1], False),
+        ([2, 2], [], [0, 0], True),
+        ([3], [2], [1], True),
+    ):
         for include, divisor in ((True, None), (False, None), (True, 5)):
             options = (size, stride, padding, ceil, include, divisor)
             out = aten.avg_pool2d.default(x, *options)
@@ -132,8 +136,9 @@ def mean_pools() -> Iterator[Any]:
     x = real(1, 2, 4, 5, 6)
     yield case(aten._adaptive_avg_pool3d.default, x, [2, 3, 1])
     yield case(aten._adaptive_avg_pool3d_backward.default, real(1, 2, 2, 3, 1), x)
-    out = aten.avg_pool3d.default(x, [2, 2, 3], [1, 2, 2], [1, 0, 1], False, False, None)
-    yield case(aten.avg_pool3d_backward.default, real(*out.shape), x, [2, 2, 3], [1, 2, 2], [1, 0, 1], False, False, None)
+    options = ([2, 2, 3], [1, 2, 2], [1, 0, 1], False, False, None)
+    out = aten.avg_pool3d.default(x, *options)
+    yield case(aten.avg_pool3d_backward.default, real(*out.shape), x, *options)
 
 
 def resampling() -> Iterator[Any]:

@@ -194,3 +194,21 @@ def test_topk(run: Any) -> None:
     values, indices = run(text, x, torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int32))
     torch.testing.assert_close(values, x.topk(2, 1).values)
     assert indices.tolist() == x.topk(2, 1).indices.tolist()
+
+
+@pytest.mark.parametrize("mask", ["", "f32", "i1"])
+def test_attention(run: Any, mask: str) -> None:
+    t, m = "tensor<2x3x4xf32>", f"tensor<2x3x3x{mask}>"
+    arguments, operands, types = f"%q: {t}, %k: {t}, %v: {t}", "%q, %k, %v", f"{t}, {t}, {t}"
+    if mask:
+        arguments, operands, types = f"{arguments}, %m: {m}", f"{operands}, %m", f"{types}, {m}"
+    text = f"""func.func @main({arguments}) -> {t} {{
+      %e = tensor.empty() : {t}
+      %y = tm_tensor.attention ins({operands} : {types}) outs(%e : {t}) -> {t}
+      return %y : {t}
+    }}"""
+    q, k, v = (torch.randn(2, 3, 4) for _ in range(3))
+    bias = torch.randn(2, 3, 3) if mask == "f32" else torch.ones(3, 3, dtype=torch.bool).tril(-1).expand(2, 3, 3)
+    given = [bias.contiguous()] if mask else []
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias if mask else None)
+    torch.testing.assert_close(run(text, q, k, v, *given)[0], expected.nan_to_num(0.0))

@@ -12,7 +12,7 @@ class Choices(NamedTuple):
     """Which computations are left to decide.
 
     Attributes:
-        repeats: how often each node may be computed again; infinite when it costs nothing.
+        repeats: how often each node may be computed again at most.
         horizon: the last stage in which somebody may read each node.
     """
 
@@ -23,7 +23,7 @@ class Choices(NamedTuple):
 def possible_choices(graph: RematGraph, cap: float) -> Choices:
     """Leave out every repeat that no plan with an added cost of at most `cap` can contain.
 
-    A node that costs more than `cap` is never repeated; its readers then bound how long its inputs are of use.
+    A node that costs more than `cap` is never repeated, and what its inputs are good for ends with it.
 
     Args:
         graph: nodes numbered in topological order, which is the order of the stages.
@@ -33,14 +33,16 @@ def possible_choices(graph: RematGraph, cap: float) -> Choices:
     repeats = [0.0] * nodes
     horizon = list(range(nodes))
     for node in reversed(range(nodes)):
-        if graph.succs[node]:
-            horizon[node] = max(horizon[succ] if repeats[succ] else succ for succ in graph.succs[node])
+        readers = graph.succs[node]
+        if readers:
+            horizon[node] = max(horizon[reader] if repeats[reader] else reader for reader in readers)
         if node not in graph.once and horizon[node] > node:
-            repeats[node] = _times(graph.cost[node], cap)
+            # Every computation that is worth it is read by a computation of a reader that reads no other one.
+            repeats[node] = min(_affordable(graph.cost[node], cap), sum(1 + repeats[reader] for reader in readers))
     return Choices(repeats, horizon)
 
 
-def _times(cost: float, cap: float) -> float:
+def _affordable(cost: float, cap: float) -> float:
     if cost == 0 or math.isinf(cap):
         return math.inf
     return math.floor(cap * (1 + 1e-9) / cost)

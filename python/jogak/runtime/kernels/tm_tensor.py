@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf, sqrt
 from typing import Any
 
 import torch
@@ -151,12 +152,15 @@ def _topk(emit: Emitter, spec: RegionSpec, inputs: Sequence[Tensor]) -> Sequence
 
 
 def _attention(emit: Emitter, spec: RegionSpec, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-    """`softmax(Q K^T) V`, without scaling, with the mask added where there is one."""
+    """`softmax(Q K^T / sqrt(d) + mask) V`; a boolean mask says what to keep; a row that keeps nothing gives 0."""
     query, key, value = inputs[:3]
-    scores = torch.matmul(query, key.transpose(-1, -2))
+    scores = torch.matmul(query, key.transpose(-1, -2)) / sqrt(spec.operands[0].shape[-1])
     if spec.inputs > 3:
-        scores = scores + inputs[3]
-    return [torch.matmul(torch.softmax(scores, dim=-1), value)]
+        kept = spec.operands[3].element == "i1"
+        scores = torch.where(inputs[3], scores, -inf) if kept else scores + inputs[3]
+    weights = torch.softmax(scores, dim=-1)
+    empty = (scores == -inf).all(dim=-1, keepdim=True)
+    return [torch.matmul(torch.where(empty, 0.0, weights), value)]
 
 
 _LOWER: dict[str, Callable[[Emitter, RegionSpec, Sequence[Tensor]], Sequence[Tensor]]] = {

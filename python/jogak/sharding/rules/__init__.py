@@ -16,7 +16,6 @@ from jogak.sharding.rules.einsum import einsum_rule
 from jogak.sharding.rules.linalg import generic_rule
 from jogak.sharding.rules.tensor import (
     concat_rule,
-    dense_constant_rule,
     extract_slice_rule,
     fill_rule,
     insert_slice_rule,
@@ -34,7 +33,6 @@ BUILTIN: Mapping[str, Callable[[ir.Operation], OpShardingRule]] = {
     "tensor.insert_slice": insert_slice_rule,
     "tensor.pad": pad_rule,
     "tensor.concat": concat_rule,
-    "arith.constant": dense_constant_rule,
     "tm_tensor.scatter": scatter_rule,
     "tm_tensor.scan": along_dimension_rule,
     "tm_tensor.sort": along_dimension_rule,

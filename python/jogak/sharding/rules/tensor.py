@@ -142,14 +142,3 @@ def fill_rule(op: ir.Operation) -> OpShardingRule:
     dims = _Dims()
     shared = tuple(dims.through(size) for size in shape_of(op.results[0]))
     return dims.rule([shared], [shared], "")
-
-
-def dense_constant_rule(op: ir.Operation) -> OpShardingRule:
-    """Every device holds the whole constant and takes its slice of it at no cost."""
-    factors: list[Factor] = []
-    dims: list[tuple[int, ...]] = []
-    for size in shape_of(op.results[0]):
-        dims.append((len(factors),) if size != 1 else ())
-        if size != 1:
-            factors.append(Factor(size))
-    return OpShardingRule(tuple(factors), (), (tuple(dims),))

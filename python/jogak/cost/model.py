@@ -1,0 +1,108 @@
+"""Cost models: what a collective, a kernel and a copy take on one machine with one mesh.
+
+Everything that decides or predicts asks here: the search, partition's local choices, reshard routes and the promise in
+the manifest. A plug-in brings another model under its kind `cost_models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from jogak.cost.collectives import Formula, formulas
+from jogak.cost.machine import Machine
+from jogak.errors import unknown_name
+from jogak.registry import Registry
+from jogak.sharding.mesh import Mesh
+
+ROOFLINE = "roofline"
+"""The cost model that Jogak brings, and the default."""
+
+
+class CostModel(Protocol):
+    """Prices in seconds. An instance is immutable and hashable, since routes are cached by it; prices do not fall with bytes."""
+
+    @property
+    def machine(self) -> Machine: ...
+
+    @property
+    def mesh(self) -> Mesh: ...
+
+    def collective(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
+        """Seconds of a collective over the groups of `axes`.
+
+        Args:
+            kind: one of `jogak.cost.collectives.KINDS`.
+            bytes_: of the larger of the buffers that a device puts in and gets out.
+        """
+
+    def kernel(self, element: str, flops: float, bytes_: float) -> float:
+        """Seconds of one kernel.
+
+        Args:
+            element: type that it computes in, as MLIR writes it.
+            flops: arithmetic operations.
+            bytes_: read and written.
+        """
+
+    def copy(self, bytes_: float) -> float:
+        """Seconds to read and write `bytes_` in a device's own memory."""
+
+
+CostModelFactory = Callable[[Machine, Mesh], CostModel]
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """A kernel takes the slower of its arithmetic and its memory traffic; a collective the best of its algorithms."""
+
+    machine: Machine
+    mesh: Mesh
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.machine, self.mesh))
+
+    @cached_property
+    def _formulas(self) -> dict[tuple[str, tuple[str, ...]], tuple[Formula, ...]]:
+        return {}
+
+    def formulas(self, kind: str, axes: tuple[str, ...]) -> tuple[Formula, ...]:
+        """The algorithms that one collective can use, the constant of its kind included; () where nothing moves."""
+        key = (str(kind), axes)
+        if key not in self._formulas:
+            spans = self.machine.spans(self.mesh, axes)
+            constant = dict(self.machine.constants).get(kind, 0.0)
+            found = formulas(kind, spans, once=self.machine.latency_once) if spans else ()
+            self._formulas[key] = tuple(Formula(each.algorithm, each.alpha + constant, each.beta) for each in found)
+        return self._formulas[key]
+
+    def collective(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
+        return min((formula.seconds(bytes_) for formula in self.formulas(kind, axes)), default=0.0)
+
+    def kernel(self, element: str, flops: float, bytes_: float) -> float:
+        machine = self.machine
+        work = max(flops / machine.rate(element), bytes_ / machine.memory_bandwidth)
+        return machine.device.kernel_overhead + work
+
+    def copy(self, bytes_: float) -> float:
+        return self.machine.device.kernel_overhead + 2 * bytes_ / self.machine.memory_bandwidth
+
+
+def cost_model(name: str, machine: Machine, mesh: Mesh, registry: Registry) -> CostModel:
+    """The cost model of a name, for a machine and a mesh.
+
+    Raises:
+        JogakError: no plug-in has a cost model of this name, or the machine has too few devices.
+    """
+    machine.check_mesh(mesh)
+    models = {ROOFLINE: lambda: Roofline, **registry.cost_models()}
+    if name not in models:
+        raise unknown_name("cost model", name, models, where="--cost-model")
+    made: CostModel = models[name]()(machine, mesh)
+    return made

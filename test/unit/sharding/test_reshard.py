@@ -1,0 +1,229 @@
+"""Routes between shardings: replayed on real arrays, compared with an exhaustive search, and the anchors of the field."""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import chain, combinations, permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jogak.cost.links import Links
+from jogak.errors import JogakError
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reshard import Route, Step, StepKind, route
+from jogak.sharding.sharding import Combiner, Sharding
+
+LINKS = Links()
+COMBINE = {Combiner.ADD: np.add, Combiner.MUL: np.multiply, Combiner.MAX: np.maximum, Combiner.MIN: np.minimum}
+MESHES = [Mesh(("x",), (4,)), Mesh(("x", "y"), (4, 2)), Mesh(("x", "y"), (2, 3)), Mesh(("x", "y", "z"), (2, 2, 2))]
+
+
+def piece(whole: np.ndarray, sharding: Sharding, mesh: Mesh, device: int) -> np.ndarray:
+    """What a device holds of a whole array."""
+    place = mesh.coordinates(device)
+    for dim, axes in enumerate(sharding.dims):
+        index = 0
+        for axis in axes:
+            index = index * mesh.sizes[axis] + place[axis]
+        whole = np.split(whole, mesh.size(axes), dim)[index]
+    return whole
+
+
+def replay(step: Step, local: list[np.ndarray], mesh: Mesh) -> list[np.ndarray]:
+    """One collective on the arrays of all devices."""
+    after = list(local)
+    for group in mesh.groups(step.axes):
+        parts = len(group)
+        mine = [local[device] for device in group]
+        for index, device in enumerate(group):
+            match step.kind:
+                case StepKind.ALL_SLICE:
+                    after[device] = np.split(mine[index], parts, step.dim)[index]
+                case StepKind.ALL_GATHER:
+                    after[device] = np.concatenate(mine, step.dim)
+                case StepKind.ALL_TO_ALL:
+                    after[device] = np.concatenate([np.split(m, parts, step.split)[index] for m in mine], step.dim)
+                case StepKind.ALL_REDUCE:
+                    after[device] = reduce(COMBINE[step.combiner], mine)
+                case StepKind.REDUCE_SCATTER:
+                    after[device] = np.split(reduce(COMBINE[step.combiner], mine), parts, step.dim)[index]
+    return after
+
+
+def reshard(source: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Route:
+    return route(source, target, shape, 4, mesh, LINKS)
+
+
+@st.composite
+def moves(draw) -> tuple[Mesh, tuple[int, ...], Sharding, Sharding]:
+    """A mesh, a shape and two shardings of it, the first perhaps partial."""
+    mesh = draw(st.sampled_from(MESHES))
+    shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12]), min_size=0, max_size=3)))
+
+    def split(partial: bool) -> Sharding:
+        dims: list[tuple[str, ...]] = [()] * len(shape)
+        left = {}
+        for axis in draw(st.permutations(mesh.axes)):
+            dim = draw(st.integers(-2 if partial else -1, len(shape) - 1))
+            if dim >= 0 and shape[dim] % mesh.size((*dims[dim], axis)) == 0:
+                dims[dim] = (*dims[dim], axis)
+            elif dim == -2:
+                left[axis] = combiner
+        return Sharding(tuple(dims)).with_partial(left)
+
+    combiner = draw(st.sampled_from(sorted(COMBINE)))
+    source, target = split(True), split(False)
+    kept = {a: c for a, c in source.partial if a not in target.axes() and draw(st.integers(0, 3)) == 0}
+    return mesh, shape, source, target.with_partial(kept)
+
+
+@settings(max_examples=400, derandomize=True, deadline=None)
+@given(moves())
+def test_every_route_moves_the_data_where_it_belongs(move):
+    mesh, shape, source, target = move
+    rng = np.random.default_rng(0)
+    summands: dict[tuple[int, ...], np.ndarray] = {}
+    local = []
+    for device in range(mesh.devices):
+        place = mesh.coordinates(device)
+        key = tuple(place[axis] for axis, _ in source.partial)
+        summands.setdefault(key, rng.integers(1, 5, shape).astype(np.float64))
+        local.append(piece(summands[key], source, mesh, device))
+    here = source
+    for step in reshard(source, target, shape, mesh).steps:
+        local = replay(step, local, mesh)
+        here = step.after
+        assert {array.shape for array in local} == {here.local_shape(shape, mesh)}
+    assert here == target
+    left = [source.partial.index(entry) for entry in target.partial]
+    for device in range(mesh.devices):
+        place = mesh.coordinates(device)
+        mine = [a for key, a in summands.items() if all(key[i] == place[source.partial[i][0]] for i in left)]
+        total = reduce(COMBINE[source.partial[0][1]], mine) if source.partial else mine[0]
+        np.testing.assert_array_equal(local[device], piece(total, target, mesh, device))
+
+
+def states(mesh: Mesh, shape: tuple[int, ...], partial: tuple[str, ...]) -> list[Sharding]:
+    """Every sharding of a shape, with sums left on any of `partial`."""
+    found = []
+    for places in product(range(-2, len(shape)), repeat=len(mesh.axes)):
+        if any(place == -2 and axis not in partial for axis, place in zip(mesh.axes, places, strict=True)):
+            continue
+        groups = [[a for a, p in zip(mesh.axes, places, strict=True) if p == dim] for dim in range(len(shape))]
+        for dims in product(*(permutations(group) for group in groups)):
+            left = {a: Combiner.ADD for a, p in zip(mesh.axes, places, strict=True) if p == -2}
+            if all(size % mesh.size(axes) == 0 for size, axes in zip(shape, dims, strict=True)):
+                found.append(Sharding(tuple(dims)).with_partial(left))
+    return found
+
+
+def one_collective(here: Sharding, after: Sharding, whole: int, mesh: Mesh) -> float:
+    """The price of the one collective between two shardings, from their difference alone; infinite when there is none."""
+    changed = [dim for dim in range(here.rank) if here.dims[dim] != after.dims[dim]]
+    combined = tuple(axis for axis, _ in here.partial if (axis, Combiner.ADD) not in after.partial)
+    held = whole / here.shards(mesh)
+    if set(after.partial) - set(here.partial):
+        return float("inf")
+    if combined and not changed:
+        return LINKS.all_reduce(mesh.size(combined), held)
+    grown = [dim for dim in changed if after.dims[dim][: len(here.dims[dim])] == here.dims[dim]]
+    shrunk = [dim for dim in changed if here.dims[dim][: len(after.dims[dim])] == after.dims[dim]]
+    added = {after.dims[dim][len(here.dims[dim]) :] for dim in grown}
+    removed = {here.dims[dim][len(after.dims[dim]) :] for dim in shrunk}
+    if combined:
+        fits = len(changed) == len(grown) == 1 and added == {combined}
+        return LINKS.reduce_scatter(mesh.size(combined), held) if fits else float("inf")
+    if len(changed) == len(grown) == 1:
+        (axes,) = added
+        return LINKS.copy(held / mesh.size(axes)) + LINKS.latency * 1e-3 * len(axes)
+    if len(changed) == len(shrunk) == 1:
+        (axes,) = removed
+        return LINKS.all_gather(mesh.size(axes), held * mesh.size(axes))
+    if len(changed) == 2 and len(grown) == len(shrunk) == 1 and added == removed:
+        (axes,) = added
+        return LINKS.all_to_all(mesh.size(axes), held)
+    return float("inf")
+
+
+def cheapest(everything: list[Sharding], whole: int, mesh: Mesh) -> np.ndarray:
+    """The cheapest ways between all states (Floyd and Warshall); a slice is by one axis, as routes price it."""
+    cost = np.array([[one_collective(a, b, whole, mesh) if a != b else 0.0 for b in everything] for a in everything])
+    axes = np.array([len(list(state.axes())) for state in everything])
+    cost[axes[None, :] - axes[:, None] > 1] = np.inf
+    for via in range(len(everything)):
+        cost = np.minimum(cost, cost[:, via : via + 1] + cost[via : via + 1, :])
+    return cost
+
+
+@pytest.mark.parametrize(("mesh", "shape"), [(Mesh(("x", "y"), (4, 2)), (8, 8)), (Mesh(("x", "y"), (2, 2)), (4, 2, 4))])
+def test_routes_are_as_cheap_as_exhaustive_search(mesh, shape):
+    """Among all ways through states that use no axis but those of the two ends."""
+    checked = 0
+    for axes in [("x", "y"), ("x",), ("y",)]:
+        everything = [state for state in states(mesh, shape, mesh.axes) if set(state.axes()) <= set(axes)]
+        cost = cheapest(everything, int(np.prod(shape)) << 20, mesh)
+        for (a, source), (b, target) in product(enumerate(everything), repeat=2):
+            if set(target.partial) <= set(source.partial) and {*source.axes(), *target.axes()} == set(axes):
+                seconds = route(source, target, shape, 1 << 20, mesh, LINKS).seconds
+                assert seconds == pytest.approx(cost[a, b], rel=1e-9), f"{source} -> {target}"
+                checked += 1
+    assert checked > 100
+
+
+def kinds(found: Route) -> list[tuple[str, tuple[str, ...]]]:
+    return [(str(step.kind), step.axes) for step in found.steps]
+
+
+def test_a_transpose_of_axes_never_holds_the_whole_tensor():
+    """The example of openxla/xla issue 15207, which is answered there by a full gather."""
+    mesh = Mesh(("x", "y"), (4, 2))
+    source, target = Sharding.parse("[y, _, x]"), Sharding.parse("[_, x y, _]")
+    found = reshard(source, target, (16, 16, 16), mesh)
+    assert {str(step.kind) for step in found.steps} == {"all_to_all"}
+    assert max(16**3 // step.after.shards(mesh) for step in found.steps) == 16**3 // 8
+
+
+def test_minor_axes_are_gathered_at_once():
+    mesh = Mesh(("x", "y", "z"), (2, 2, 2))
+    found = reshard(Sharding.parse("[x y z, _]"), Sharding.parse("[x, _]"), (8, 8), mesh)
+    assert kinds(found) == [("all_gather", ("y", "z"))]
+
+
+def test_a_partial_sum_is_combined_once():
+    mesh = Mesh(("x", "y"), (2, 2))
+    source = Sharding.parse("[x, _] partial(y: sum)")
+    assert kinds(reshard(source, Sharding.parse("[x, _]"), (8, 8), mesh)) == [("all_reduce", ("y",))]
+    assert kinds(reshard(source, Sharding.parse("[x, y]"), (8, 8), mesh)) == [("reduce_scatter", ("y",))]
+    both = Sharding.parse("[_, _] partial(x: sum, y: sum)")
+    assert kinds(reshard(both, Sharding.parse("[_, _]"), (8, 8), mesh)) == [("all_reduce", ("x", "y"))]
+
+
+def test_slices_of_one_dimension_are_one():
+    mesh = Mesh(("x", "y"), (2, 2))
+    assert kinds(reshard(Sharding.parse("[_, _]"), Sharding.parse("[_, y x]"), (8, 8), mesh)) == [
+        ("all_slice", ("y", "x"))
+    ]
+
+
+def test_nothing_to_do():
+    mesh = Mesh(("x", "y"), (2, 2))
+    assert reshard(Sharding.parse("[x, y]"), Sharding.parse("[x, y]"), (8, 8), mesh) == Route((), 0.0)
+
+
+def test_a_whole_value_cannot_become_a_summand():
+    mesh = Mesh(("x",), (2,))
+    with pytest.raises(JogakError, match="it is not partial"):
+        reshard(Sharding.parse("[_]"), Sharding.parse("[_] partial(x: sum)"), (8,), mesh)
+
+
+def test_every_pair_of_shardings_has_a_route():
+    mesh = Mesh(("x", "y"), (2, 3))
+    everything = states(mesh, (6, 4), ())
+    subsets = chain.from_iterable(combinations(("x", "y"), r) for r in range(3))
+    assert len(everything) > len(list(subsets))
+    for source, target in product(everything, repeat=2):
+        found = reshard(source, target, (6, 4), mesh)
+        assert (found.steps[-1].after if found.steps else source) == target
