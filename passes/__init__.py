@@ -11,7 +11,7 @@ import importlib
 from functools import partial
 from pathlib import Path
 
-from jogak.plugin import Pass, PassFactory, Plugin
+from jogak.plugin import CostModelFactory, Pass, PassFactory, Plugin
 
 _ROOT = Path(__file__).parent
 
@@ -33,4 +33,10 @@ def _factories() -> dict[str, PassFactory]:
     return {name: partial(_load, name, path) for name, path in pass_files().items()}
 
 
-plugin = Plugin(name="jogak", passes=_factories())
+def _roofline() -> CostModelFactory:
+    from jogak.cost.model import Roofline
+
+    return Roofline
+
+
+plugin = Plugin(name="jogak", passes=_factories(), cost_models={"roofline": _roofline})

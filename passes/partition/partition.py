@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch_mlir import ir
 
-from jogak.cost.links import Links
+from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine
+from jogak.cost.model import ROOFLINE, cost_model
 from jogak.ir.grid import declare_mesh, find_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.partition.partition import partition
@@ -27,6 +28,8 @@ class Partition(Pass):
 
     Options:
         mesh: declares this mesh when the module has none.
+        machine: preset or machine file whose links and devices decide between equivalent collectives.
+        cost-model: what prices them.
 
     Failure: an op without a sharding, or with one that does not fit its result or the mesh.
 
@@ -53,9 +56,13 @@ class Partition(Pass):
 
     name: ClassVar[str] = "jogak-partition"
     mesh: str = ""
+    machine: str = DEFAULT_MACHINE
+    cost_model: str = ROOFLINE
 
     def run(self, module: ir.Module) -> None:
         if self.mesh and find_mesh(module) is None:
             declare_mesh(module, Mesh.parse(self.mesh))
         mesh = require_mesh(module)
-        partition(module, main_function(module).operation, mesh, active_registry().rules(), Links())
+        registry = active_registry()
+        cost = cost_model(self.cost_model, load_machine(self.machine), mesh, registry)
+        partition(module, main_function(module).operation, mesh, registry.rules(), cost)

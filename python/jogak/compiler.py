@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 from torch_mlir import ir
 
 from jogak.configuration import PHASES, Configuration
-from jogak.cost.links import Links
+from jogak.cost.machine_file import load_machine
+from jogak.cost.model import CostModel, cost_model
 from jogak.errors import JogakError, unknown_name
 from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, SourceLocation
 from jogak.ir.grid import declare_mesh, find_mesh
 from jogak.ir.module import main_function
+from jogak.ir.options import format_value
 from jogak.ir.pass_manager import run_pipeline
-from jogak.ir.pipelines import NORMALIZE
+from jogak.ir.pipelines import NORMALIZE, partition_pipeline
 from jogak.registry import Registry, default_registry
 from jogak.report.coverage import Coverage, coverage
-from jogak.report.promise import Promise, promise
+from jogak.report.promise import Promise, memory_warning, promise
 from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
 from jogak.sharding.constraints import Constraint, resolve
 from jogak.sharding.mesh import Mesh
@@ -41,6 +43,7 @@ class Compilation:
     Attributes:
         configuration: what was asked.
         mesh: the device mesh.
+        cost: what the machine takes for collectives and kernels on the mesh.
         program: the whole program, annotated as far as the phases went.
         device: the program of one device; None when the compilation stopped before.
         weights: values of parameters and buffers by name; None when they can be made again from the seed.
@@ -54,6 +57,7 @@ class Compilation:
 
     configuration: Configuration
     mesh: Mesh
+    cost: CostModel
     program: ir.Module
     device: ir.Module | None = None
     weights: Mapping[str, Tensor] | None = None
@@ -123,11 +127,12 @@ def _compile(
     for constraint in _constraints(configuration):
         constraint.spec.check(mesh, f"{constraint.source} '{constraint.pattern}={constraint.spec}'")
     registry = registry_of(configuration)
+    cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
     seconds: dict[str, float] = {}
     with _phase("import", seconds, progress):
         imported = importer(configuration.model, configuration.options)
     made = Compilation(
-        configuration, mesh, imported.module, weights=imported.weights, reference=imported.reference, seconds=seconds
+        configuration, mesh, cost, imported.module, weights=imported.weights, reference=imported.reference, seconds=seconds
     )
     steps: dict[str, Callable[[Compilation, Registry], None]] = {
         "normalize": _normalize,
@@ -234,5 +239,9 @@ def _is_annotated(module: ir.Module) -> bool:
 
 def _partition(made: Compilation, registry: Registry) -> None:
     made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
-    _run(made, made.device, "builtin.module(jogak-partition,canonicalize,cse)", registry)
-    made.promise = promise(main_function(made.device).operation, made.mesh, Links())
+    machine, model = format_value(made.configuration.machine), format_value(made.configuration.cost_model)
+    _run(made, made.device, partition_pipeline(f"machine={machine} cost-model={model}"), registry)
+    made.promise = promise(main_function(made.device).operation, made.mesh, made.cost)
+    warning = memory_warning(made.promise, made.cost.machine, made.configuration.model)
+    if warning is not None:
+        made.diagnostics.append(warning)

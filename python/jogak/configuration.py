@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.cost.machine_file import DEFAULT_MACHINE
+from jogak.cost.model import ROOFLINE
+from jogak.ingress.options import Autocast, ImportOptions, Loss, Optimizer, OptimizerKind
 
 PHASES = ("import", "normalize", "shard", "partition")
 """Phases of the compiler in order; `--compile-to` stops after one of them."""
+
+OPTIMIZERS = get_args(OptimizerKind)
+LOSSES = get_args(Loss)
+AUTOCASTS = get_args(Autocast)
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Configuration:
         constraints: `PATTERN=SPEC` texts with their sources, in order.
         target: what the per-device programs are for.
         plugins: files or modules given to `--load-plugin`.
+        machine: preset or machine file.
+        cost_model: name of the cost model.
     """
 
     model: str
@@ -31,6 +39,8 @@ class Configuration:
     constraints: Sequence[tuple[str, str]] = ()
     target: str = "sim"
     plugins: Sequence[str] = ()
+    machine: str = DEFAULT_MACHINE
+    cost_model: str = ROOFLINE
 
     def to_json(self) -> dict[str, Any]:
         """The form that the manifest holds."""
@@ -41,6 +51,8 @@ class Configuration:
             "constraints": [list(pair) for pair in self.constraints],
             "target": self.target,
             "plugins": list(self.plugins),
+            "machine": self.machine,
+            "cost_model": self.cost_model,
         }
 
     @staticmethod
@@ -52,4 +64,5 @@ class Configuration:
             optimizer = Optimizer(**{**optimizer, "betas": tuple(optimizer["betas"])})
         constraints = [(pattern, source) for pattern, source in data["constraints"]]
         options = ImportOptions(optimizer=optimizer, **raw)
-        return Configuration(data["model"], data["mesh"], options, constraints, data["target"], data["plugins"])
+        taken = {key: data[key] for key in ("model", "mesh", "target", "plugins", "machine", "cost_model")}
+        return Configuration(options=options, constraints=constraints, **taken)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from jogak.compiler import Compilation, compile_model
-from jogak.configuration import Configuration
-from jogak.errors import JogakError
+from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, Configuration
+from jogak.errors import unknown_name
 from jogak.ingress.model import Model
 from jogak.ingress.options import Autocast, ImportOptions, Loss, Optimizer
 from jogak.ir.module import print_module
@@ -93,11 +94,27 @@ def compile(
         JogakError: the model or an argument is wrong.
     """
     if isinstance(train, str):
-        if train not in ("sgd", "adamw"):
-            raise JogakError(f"unknown optimizer {train!r}", where="train", hint="known: sgd, adamw")
-        train = Optimizer(train)  # type: ignore[arg-type]
-    options = ImportOptions(train, loss, autocast, seed)
+        train = Optimizer(_known("train", train, OPTIMIZERS))  # type: ignore[arg-type]
+    options = ImportOptions(train, _known("loss", loss, LOSSES), _known("autocast", autocast, AUTOCASTS), seed)  # type: ignore[arg-type]
     name = type(model).__name__
     requests = [(f"{pattern}={spec}", "shard") for pattern, spec in (shard or {}).items()]
     configuration = Configuration(name, str(mesh), options, requests)
-    return Plan(compile_model(configuration, Model(name, model, tuple(args), dict(kwargs or {}))))
+    with _modes_kept(model):
+        return Plan(compile_model(configuration, Model(name, model, tuple(args), dict(kwargs or {}))))
+
+
+def _known(argument: str, value: str | None, known: Sequence[str]) -> str | None:
+    if value is not None and value not in known:
+        raise unknown_name("value", value, known, where=argument)
+    return value
+
+
+@contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    """Leave every submodule in the mode (training or evaluation) in which it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

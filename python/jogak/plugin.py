@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch_mlir import ir
 
+    from jogak.cost.machine import Machine
+    from jogak.cost.model import CostModel
+    from jogak.sharding.mesh import Mesh
     from jogak.sharding.rule import OpShardingRule
 
 API_VERSION = 1
@@ -35,7 +38,10 @@ class Pass:
 
 PassFactory = Callable[[], type[Pass]]
 RuleFunction = Callable[["ir.Operation"], "OpShardingRule | str | None"]
-"""From an op to its rule: an `OpShardingRule`, an einsum-like string (`ij, jk -> ik`), or None when it does not apply."""
+"""From an op to its rule: an `OpShardingRule`, an einsum-like string (`ij, jk -> ik`), or None when none applies."""
+
+CostModelFactory = Callable[["Machine", "Mesh"], "CostModel"]
+"""From a machine and a mesh to their prices: a class such as `jogak.cost.model.Roofline`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Plugin:
         name: unique name, shown in errors and by `jogak plugins`.
         passes: pass name to a function that imports and returns the class (so that starting up stays cheap).
         rules: op name (`mydialect.op`) to its sharding rule.
-        cost_models: name to a function that returns the cost model.
+        cost_models: name to a function that imports and returns what makes the cost model of a machine and a mesh.
         targets: name to a function that returns the target.
         api_version: version of this interface that the plug-in was written for.
     """
@@ -54,6 +60,6 @@ class Plugin:
     name: str
     passes: Mapping[str, PassFactory] = field(default_factory=dict)
     rules: Mapping[str, RuleFunction] = field(default_factory=dict)
-    cost_models: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    cost_models: Mapping[str, Callable[[], CostModelFactory]] = field(default_factory=dict)
     targets: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     api_version: int = API_VERSION

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from jogak.errors import JogakError, unknown_name
-from jogak.plugin import API_VERSION, Pass, PassFactory, Plugin, RuleFunction
+from jogak.plugin import API_VERSION, CostModelFactory, Pass, PassFactory, Plugin, RuleFunction
 
 GROUP = "jogak.plugins"
 
@@ -81,7 +81,7 @@ class Registry:
         """Op name to sharding rule."""
         return self._merged("rules")
 
-    def cost_models(self) -> Mapping[str, Callable[[], Any]]:
+    def cost_models(self) -> Mapping[str, Callable[[], CostModelFactory]]:
         return self._merged("cost_models")
 
     def targets(self) -> Mapping[str, Callable[[], Any]]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jogak.configuration import PHASES, Configuration
+from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, PHASES, Configuration
+from jogak.cost.machine_file import DEFAULT_MACHINE
+from jogak.cost.model import ROOFLINE
 from jogak.errors import JogakError, UsageError, unknown_name
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.sharding.mesh import Mesh
@@ -21,13 +23,14 @@ _SETTINGS = {
     "sgd": ("learning_rate", "momentum", "weight_decay"),
     "adamw": ("learning_rate", "betas", "eps", "weight_decay"),
 }
-_LOSSES = ("cross_entropy", "mse")
 
 
 def compile_command(
     model: Annotated[str, typer.Argument(help="zoo:NAME, hf:NAME, file.py:callable, a .pt2, .onnx or .mlir file")],
     devices: Annotated[int | None, typer.Option(help="number of devices, as one mesh axis `data`")] = None,
     mesh: Annotated[str | None, typer.Option(help="mesh axes with sizes: data=2,model=4")] = None,
+    machine: Annotated[str, typer.Option(help="preset (jogak machine list) or a machine file")] = DEFAULT_MACHINE,
+    cost_model: Annotated[str, typer.Option(help="what prices programs (jogak plugins lists them)")] = ROOFLINE,
     train: Annotated[str | None, typer.Option(help="make a training step: sgd or adamw")] = None,
     loss: Annotated[str | None, typer.Option(help="loss on the model's output: cross_entropy or mse")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="of the optimizer; 0.001 by default")] = None,
@@ -57,13 +60,15 @@ def compile_command(
     optimizer = _optimizer(train, {name: value for name, value in given.items() if value is not None})
     if loss is not None and train is None:
         raise UsageError("a loss is for training", where="--loss", hint="add --train sgd or --train adamw")
-    options = ImportOptions(optimizer, choice("--loss", loss, _LOSSES), choice("--autocast", autocast, ("bf16",)), seed)  # type: ignore[arg-type]
+    options = ImportOptions(optimizer, choice("--loss", loss, LOSSES), choice("--autocast", autocast, AUTOCASTS), seed)  # type: ignore[arg-type]
     choice("--target", target, TARGETS)
     choice("--compile-to", compile_to, PHASES)
     if compile_to == PHASES[-1] and output is None:
         raise UsageError("no output folder is given", where="jogak compile", hint="add -o DIR")
     requests = _requests(shard or [], constraints)
-    configuration = Configuration(model, str(_mesh(devices, mesh)), options, requests, target, load_plugin or [])
+    configuration = Configuration(
+        model, str(_mesh(devices, mesh)), options, requests, target, load_plugin or [], machine, cost_model
+    )
     if compile_to != PHASES[-1] or output is None:
         return _print_phase(configuration, compile_to, output, strict=strict)
     return _write(configuration, output, force=force, strict=strict)
@@ -82,7 +87,7 @@ def choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None
 
 
 def _optimizer(kind: str | None, given: dict[str, Any]) -> Optimizer | None:
-    choice("--train", kind, tuple(_SETTINGS))
+    choice("--train", kind, OPTIMIZERS)
     if kind is None:
         for name in given:
             raise UsageError("is for training", where=_option(name), hint="add --train sgd or --train adamw")

@@ -16,6 +16,7 @@ from jogak.cli.compile import compile_command
 from jogak.cli.doctor import doctor
 from jogak.cli.explain import explain
 from jogak.cli.guard import guarded
+from jogak.cli.machine import machine_commands
 from jogak.cli.plugins import plugins
 from jogak.cli.run import run
 from jogak.cli.zoo import zoo
@@ -34,6 +35,7 @@ app.command("compile")(compile_command)
 app.command("run")(run)
 app.command("explain")(explain)
 app.command("zoo")(zoo)
+app.add_typer(machine_commands, name="machine")
 app.command("plugins")(plugins)
 app.command("doctor")(doctor)
 
@@ -61,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
-        return int(command.main(words or ["--help"], prog_name=PROGRAM, standalone_mode=False) or 0)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+        # Not `command.main`, which turns an interrupt into an exit code without a word.
+        with command.make_context(PROGRAM, words or ["--help"]) as context:
+            return int(command.invoke(context) or EXIT_OK)
+    except typer.Exit as done:
+        return int(done.exit_code)
     except typer.exceptions.TyperException as error:
         message = error.format_message().rstrip(".")
         raise UsageError(message, hint=_hint(message, words, command)) from None

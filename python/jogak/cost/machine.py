@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import gcd, isinf, prod
 from typing import Any
@@ -21,6 +21,7 @@ _STAND_INS = {
 }
 """For each element type the rates that it runs at, the first that a machine gives."""
 _BYTES = {"i1", "i8", "ui8"}
+_WIDEST_FIRST = ("f64", "f32", "bf16", "f16", "f8E4M3FN", "f8E5M2")
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,6 @@ class Machine:
         """Devices in all; None when there are as many as wanted."""
         sizes = [level.size for level in self.levels]
         return None if None in sizes else prod(size for size in sizes if size)
-
-    @property
-    def arithmetic(self) -> float:
-        """Operations a second that programs in f32 achieve."""
-        return self.rate("f32")
 
     @property
     def memory_bandwidth(self) -> float:
@@ -195,6 +191,15 @@ def _finite(value: float) -> float | None:
     return None if isinf(value) else value
 
 
+def computing_element(inputs: Iterable[str], results: Iterable[str]) -> str:
+    """The element type that an op computes in: the widest floating-point type among its inputs, else its results.
+
+    A product of bf16 tensors runs at bf16 rate, whatever it accumulates in.
+    """
+    read = set(inputs)
+    return next((name for name in _WIDEST_FIRST if name in read), next(iter(read or results), "f32"))
+
+
 def _rate_name(element: str) -> str:
     if element.startswith("f8"):
         return "f8"
@@ -211,11 +216,12 @@ def _split(mesh: Mesh, levels: Sequence[Level]) -> dict[str, tuple[tuple[Level, 
     for axis, size in zip(reversed(mesh.axes), reversed(mesh.shape), strict=True):
         pieces: list[tuple[Level, int]] = []
         while size > 1:
-            part = size if room[number] is None else gcd(size, room[number] or 1)
+            here = room[number]
+            part = size if here is None else gcd(size, here)
+            room[number] = None if here is None else here // part
             if part > 1:
                 pieces.append((levels[number], part))
             size //= part
-            room[number] = None if room[number] is None else (room[number] or 1) // part
             number += size > 1
         found[axis] = tuple(pieces)
     return found
@@ -232,8 +238,3 @@ def _room(devices: int, levels: Sequence[Level]) -> list[int | None]:
         room.append(level.size)
     room[-1] = None
     return room
-
-
-def constants_of(machine: Machine) -> Mapping[str, float]:
-    """Seconds added to each collective of a kind."""
-    return dict(machine.constants)

@@ -6,7 +6,6 @@ the manifest. A plug-in brings another model under its kind `cost_models`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -18,17 +17,22 @@ from jogak.registry import Registry
 from jogak.sharding.mesh import Mesh
 
 ROOFLINE = "roofline"
-"""The cost model that Jogak brings, and the default."""
+"""The cost model that the plug-in `jogak` brings, and the default."""
 
 
 class CostModel(Protocol):
-    """Prices in seconds. An instance is immutable and hashable, since routes are cached by it; prices do not fall with bytes."""
+    """Prices in seconds, never negative and never falling with bytes.
+
+    An instance is immutable and hashable: routes are cached by it.
+    """
 
     @property
     def machine(self) -> Machine: ...
 
     @property
     def mesh(self) -> Mesh: ...
+
+    def __hash__(self) -> int: ...
 
     def collective(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
         """Seconds of a collective over the groups of `axes`.
@@ -49,9 +53,6 @@ class CostModel(Protocol):
 
     def copy(self, bytes_: float) -> float:
         """Seconds to read and write `bytes_` in a device's own memory."""
-
-
-CostModelFactory = Callable[[Machine, Mesh], CostModel]
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ def cost_model(name: str, machine: Machine, mesh: Mesh, registry: Registry) -> C
         JogakError: no plug-in has a cost model of this name, or the machine has too few devices.
     """
     machine.check_mesh(mesh)
-    models = {ROOFLINE: lambda: Roofline, **registry.cost_models()}
+    models = registry.cost_models()
     if name not in models:
-        raise unknown_name("cost model", name, models, where="--cost-model")
-    made: CostModel = models[name]()(machine, mesh)
-    return made
+        raise unknown_name("cost model", name, models, where="cost-model")
+    return models[name]()(machine, mesh)

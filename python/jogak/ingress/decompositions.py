@@ -21,6 +21,7 @@ from jogak.ingress import (
     decompose_losses,
     decompose_norms,
     decompose_pooling,
+    decompose_products,
     decompose_resampling,
     decompose_selection,
 )
@@ -35,6 +36,7 @@ OURS: tuple[Registry, ...] = (
     decompose_losses.registry,
     decompose_norms.registry,
     decompose_pooling.registry,
+    decompose_products.registry,
     decompose_resampling.registry,
     decompose_selection.registry,
 )

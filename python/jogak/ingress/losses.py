@@ -83,7 +83,7 @@ def apply_loss(loss: Loss, output: Tensor, target: Tensor) -> Tensor:
     """The loss as PyTorch computes it: mean over all positions (labels of -100 are ignored) or all elements."""
     if loss == "mse":
         return functional.mse_loss(output, target)
-    return functional.cross_entropy(output.movedim(class_dimension(output), 1), target)
+    return functional.cross_entropy(output.movedim(class_dimension(output), min(1, output.dim() - 1)), target)
 
 
 def labels_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -98,4 +98,6 @@ def labels_loss(output: Tensor, target: Tensor) -> Tensor:
     classes = classes.view([-1 if i == dimension else 1 for i in range(output.dim())])
     picked = torch.where(target.unsqueeze(dimension) == classes, log_probability, 0.0)
     count = (target != IGNORED_LABEL).sum().to(wide.dtype)
-    return (-picked.sum() / count).to(output.dtype)
+    # Automatic mixed precision keeps a loss in f32.
+    dtype = wide.dtype if torch.is_autocast_enabled(output.device.type) else output.dtype
+    return (-picked.sum() / count).to(dtype)

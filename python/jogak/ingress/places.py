@@ -51,6 +51,11 @@ def place_of(node: fx.Node) -> Place:
     return place if isinstance(place, Place) else UNKNOWN
 
 
+def put_place(node: fx.Node, place: Place) -> None:
+    """Record the place of a node that was not traced inside a `PlaceMode`."""
+    node.meta["custom"] = {**node.meta.get("custom", {}), _KEY: place}
+
+
 def innermost_user_place(frames: Iterable[tuple[str, int]]) -> tuple[str, int]:
     """File and line of the first frame outside torch and this package, else of a torch module's own code.
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from jogak.errors import JogakError
-from jogak.ingress import losses, optimizers
+from jogak.ingress import losses
 from jogak.ingress.model import Model
 from jogak.ingress.naming import tensor_leaves
-from jogak.ingress.options import ImportOptions, Loss, Optimizer
+from jogak.ingress.options import ImportOptions, Loss
 from jogak.ingress.places import ModuleScopes, PlaceMode
 from jogak.ingress.program import Argument, Result
 from jogak.ingress.rewrites import rewritten
@@ -44,7 +44,9 @@ def chosen_loss(model: Model, options: ImportOptions) -> Loss | None:
 
 @dataclass
 class Step:
-    """The function to trace. `results` and `optimizer_arguments` are known once it has run.
+    """The function to trace: the model, and in training its loss and gradients, but not the optimizer.
+
+    Running it fills `results` (outputs, or the loss and the buffers after the call) and `gradients`, by parameter.
 
     Args:
         model: what to run; its own tensors are not touched.
@@ -56,19 +58,19 @@ class Step:
     options: ImportOptions
     arguments: Sequence[Argument]
     results: list[Result] = field(default_factory=list)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._scopes = ModuleScopes(self.model.module)
         self._places = PlaceMode(self._scopes, run_model.__code__)
 
     def __call__(self, *flat: Tensor) -> tuple[Tensor, ...]:
-        """The results, in the order of `results`."""
+        """The results, in the order of `results`, then the gradients, in the order of `gradients`."""
         values = {argument.name: value for argument, value in zip(self.arguments, flat, strict=True)}
-        self.results.clear()
         with self._places:
-            outcome = self._train(values) if self.options.optimizer else self._infer(values)
-        self.results += [result for result, _ in outcome]
-        return tuple(value for _, value in outcome)
+            outcome = self._train(values) if self.options.training else self._infer(values)
+        self.results = [result for result, _ in outcome]
+        return *(value for _, value in outcome), *self.gradients.values()
 
     def _named(self, values: Mapping[str, Tensor], role: str) -> dict[str, Tensor]:
         return {each.name: values[each.name] for each in self.arguments if each.role == role}
@@ -118,46 +120,9 @@ class Step:
             if not loss.requires_grad:
                 raise JogakError("the loss does not depend on any parameter", where=self.model.where)
             gradients = torch.autograd.grad(loss, [parameters[name] for name in trained], allow_unused=True)
-        updates = self._updates(values, dict(zip(trained, gradients, strict=True)))
-        updates += [(Result(name, "update", name), value) for name, value in buffers.items()]
-        updates.sort(key=lambda each: self._order(each[0].name))
+        self.gradients.update({name: each for name, each in zip(trained, gradients, strict=True) if each is not None})
+        updates = [(Result(name, "update", name), value) for name, value in buffers.items()]
         return [(Result("loss", "loss"), loss.detach()), *updates]
-
-    def _order(self, name: str) -> int:
-        return next(i for i, argument in enumerate(self.arguments) if argument.name == name)
-
-    def _updates(
-        self, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor | None]
-    ) -> list[tuple[Result, Tensor]]:
-        optimizer = self.options.optimizer
-        assert optimizer is not None
-        results: list[tuple[Result, Tensor]] = []
-        with torch.no_grad():
-            scale = None
-            if optimizers.counts_steps(optimizer):
-                with self._places.scope("optimizer"):
-                    step = values[optimizers.STEP] + 1
-                    scale = optimizers.corrections(optimizer, step)
-                results.append((Result(optimizers.STEP, "update", optimizers.STEP), step))
-            for name, gradient in gradients.items():
-                if gradient is not None:
-                    results += self._update(optimizer, name, values, gradient, scale)
-        return results
-
-    def _update(
-        self,
-        optimizer: Optimizer,
-        name: str,
-        values: Mapping[str, Tensor],
-        gradient: Tensor,
-        scale: optimizers.Corrections | None,
-    ) -> list[tuple[Result, Tensor]]:
-        slots = {slot: f"{slot}.{name}" for slot in optimizers.state_slots(optimizer)}
-        state = {slot: values[full] for slot, full in slots.items()}
-        with self._places.scope(f"optimizer.{name}"):
-            value, after = optimizers.update(optimizer, values[name], gradient, state, scale)
-        updates = [(name, value), *((slots[slot], moment) for slot, moment in after.items())]
-        return [(Result(full, "update", full), each) for full, each in updates]
 
 
 def no_loss(model: Model) -> JogakError:

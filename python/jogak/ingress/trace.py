@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback as python_traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from jogak.ingress.options import ImportOptions
 from jogak.ingress.places import innermost_user_place
 from jogak.ingress.program import Argument, Program, Result
 from jogak.ingress.step import Step, chosen_loss
+from jogak.ingress.updates import Updates
 
 _ALIASES = (torch.ops.aten.clone.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 
@@ -129,29 +130,41 @@ def _source(node: Any) -> Any:
     return node
 
 
-def _prune(
-    graph: fx.GraphModule, arguments: Sequence[Argument], results: Sequence[Result]
-) -> tuple[list[Argument], list[Result]]:
-    """Drop updates that change nothing, then arguments that nothing reads, except inputs."""
+def _placeholders(graph: fx.GraphModule, arguments: Sequence[Argument]) -> dict[str, fx.Node]:
     nodes = graph.graph.find_nodes(op="placeholder")
-    by_name = {argument.name: node for argument, node in zip(arguments, nodes, strict=True)}
-    output = graph.graph.output_node()
-    values: Sequence[Any] = output.args[0]  # type: ignore[assignment]
-    kept = [
+    return {argument.name: node for argument, node in zip(arguments, nodes, strict=True)}
+
+
+def _outcome(
+    step: Step, graph: fx.GraphModule, arguments: Mapping[str, fx.Node], mode: FakeTensorMode
+) -> list[tuple[Result, fx.Node]]:
+    """Every result with its node, updates in the order of the arguments, those that change nothing left out."""
+    values: Any = graph.graph.output_node().args[0]
+    outcome = list(zip(step.results, values, strict=False))
+    if step.options.optimizer is not None:
+        gradients = dict(zip(step.gradients, values[len(step.results) :], strict=True))
+        updates = Updates(step.options.optimizer, graph.graph, arguments, mode).append(gradients)
+        outcome += [(Result(name, "update", name), node) for name, node in updates.items()]
+    order = {name: number for number, name in enumerate(arguments)}
+    outcome.sort(key=lambda each: order[each[0].updates] if each[0].updates else -1)
+    return [
         (result, node)
-        for result, node in zip(results, values, strict=True)
-        if result.updates is None or _source(node) is not by_name[result.updates]
+        for result, node in outcome
+        if result.updates is None or _source(node) is not arguments[result.updates]
     ]
-    output.args = (tuple(node for _, node in kept),)
+
+
+def _prune(graph: fx.GraphModule, arguments: Sequence[Argument], placeholders: Mapping[str, fx.Node]) -> list[Argument]:
+    """Drop dead nodes, and arguments that nothing reads, except inputs."""
     graph.graph.eliminate_dead_code()
     remaining = []
     for argument in arguments:
-        node = by_name[argument.name]
+        node = placeholders[argument.name]
         if node.users or argument.role == "input":
             remaining.append(argument)
         else:
             graph.graph.erase_node(node)
-    return remaining, [result for result, _ in kept]
+    return remaining
 
 
 def _lift_constants(graph: fx.GraphModule) -> dict[str, Tensor]:
@@ -196,7 +209,11 @@ def trace_model(model: Model, options: ImportOptions) -> Program:
     with explained(model):
         graph = _trace(step, arguments, mode)
     constants = _lift_constants(graph)
-    lifted = [Argument(name, "buffer", value) for name, value in constants.items()]
-    remaining, results = _prune(graph, [*lifted, *arguments], step.results)
+    arguments = [*(Argument(name, "buffer", value) for name, value in constants.items()), *arguments]
+    placeholders = _placeholders(graph, arguments)
+    outcome = _outcome(step, graph, placeholders, mode)
+    graph.graph.output_node().args = (tuple(node for _, node in outcome),)
+    remaining = _prune(graph, arguments, placeholders)
+    graph.recompile()
     graph.graph.lint()
-    return Program(graph, remaining, results, constants)
+    return Program(graph, remaining, [result for result, _ in outcome], constants)

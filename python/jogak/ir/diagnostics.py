@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from torch_mlir import ir
 
@@ -78,7 +78,9 @@ class PassFailed(JogakError):
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
-        super().__init__("\n".join(diagnostic.render() for diagnostic in self.diagnostics) or "the pass pipeline failed")
+        super().__init__(
+            "\n".join(diagnostic.render() for diagnostic in self.diagnostics) or "the pass pipeline failed"
+        )
 
     def report(self) -> str:
         """The diagnostics, each of which says itself that it is an error."""
@@ -106,7 +108,7 @@ def collect() -> Iterator[Diagnostics]:
         _active.reset(token)
 
 
-Where = ir.Operation | ir.OpView | ir.Location
+Where: TypeAlias = ir.Operation | ir.OpView | ir.Location
 
 
 def _location(where: Where) -> SourceLocation:

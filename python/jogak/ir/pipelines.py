@@ -11,3 +11,22 @@ NORMALIZE = (
     "jogak-fuse-elementwise,canonicalize,cse)"
 )
 """From what the importer gives to few linalg ops whose indexing maps name every dimension."""
+
+
+def partition_pipeline(options: str = "") -> str:
+    """From an annotated program to that of one device with few collectives.
+
+    Args:
+        options: `machine=… cost-model=…`, for the passes that decide by price.
+    """
+    priced = f"{{{options}}}" if options else ""
+    return (
+        "builtin.module("
+        f"jogak-partition{priced},canonicalize,cse,"
+        f"jogak-merge-reductions,jogak-scatter-reductions,jogak-bucket-collectives{priced},"
+        "canonicalize,cse)"
+    )
+
+
+PARTITION = partition_pipeline()
+"""The same for the default machine."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from torch_mlir import ir
 from torch_mlir.dialects import arith, linalg, tensor
 
-from jogak.cost.links import Links
+from jogak.cost.model import CostModel
 from jogak.ir.build import is_identity, tensor_type
 from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
 from jogak.partition.emit import Emitter
@@ -30,7 +30,7 @@ from jogak.sharding.sharding import Sharding
 
 
 def partition(
-    module: ir.Module, function: ir.Operation, mesh: Mesh, plugins: Mapping[str, RuleFunction], links: Links
+    module: ir.Module, function: ir.Operation, mesh: Mesh, plugins: Mapping[str, RuleFunction], cost: CostModel
 ) -> None:
     """Rewrite `@main` to the program of one device, in place.
 
@@ -40,7 +40,7 @@ def partition(
     reading = read_graph(function, plugins)
     shardings = [_without_single(sharding, mesh) for sharding in read_shardings(function, reading, mesh)]
     with module.context, ir.Location.unknown():
-        _Partitioner(function, mesh, reading, shardings, links).run()
+        _Partitioner(function, mesh, reading, shardings, cost).run()
 
 
 def _without_single(sharding: Sharding, mesh: Mesh) -> Sharding:
@@ -62,14 +62,14 @@ class _Partitioner:
     """The state of one walk."""
 
     def __init__(
-        self, function: ir.Operation, mesh: Mesh, reading: Reading, shardings: Sequence[Sharding], links: Links
+        self, function: ir.Operation, mesh: Mesh, reading: Reading, shardings: Sequence[Sharding], cost: CostModel
     ) -> None:
         self.function = function
         self.block = function.regions[0].blocks[0]
         self.mesh = mesh
         self.reading = reading
         self.shardings = shardings
-        self.links = links
+        self.cost = cost
         self.emitter = Emitter(self.block, mesh)
         self.places: dict[ir.Value, _Place] = {}
         self.made: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}
@@ -104,7 +104,7 @@ class _Partitioner:
 
     def _node(self, op: ir.Operation, following: ir.Operation | None) -> None:
         node = self.nodes[op]
-        assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.links).assignment
+        assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.cost).assignment
         split = Split(node.rule, assignment, self.emitter)
         with ir.InsertionPoint(op), op.location:
             self._bring_operands(op, node, split)
@@ -155,10 +155,12 @@ class _Partitioner:
 
     def _free(self, value: ir.Value) -> None:
         """Made anew in every shape; but a constant table stays whole, and every device takes its slice of it."""
-        self.free[value] = shape_of(value)
+        _forget(value.owner)
         if _is_table(value):
             whole = Sharding.replicated(len(shape_of(value)))
             self.places[value] = _Place(shape_of(value), element_of(value), {whole: value})
+        else:
+            self.free[value] = shape_of(value)
 
     def _complete(self, result: ir.Value, op: ir.Operation, following: ir.Operation | None) -> None:
         """Combine a partial result as its annotation says; whole ones are moved when somebody needs them elsewhere."""
@@ -183,7 +185,7 @@ class _Partitioner:
             return place.copies[wanted]
         size = ELEMENT_BYTES.get(place.element, 4)
         routes = [
-            (route(source, wanted, place.shape, size, self.mesh, self.links), number, source)
+            (route(source, wanted, place.shape, size, self.mesh, self.cost), number, source)
             for number, source in enumerate(place.copies)
             if not set(wanted.partial) - set(source.partial)
         ]
@@ -276,8 +278,3 @@ def _replace_in_regions(op: ir.Operation, old: ir.Value, new: ir.Value) -> None:
 def _told(step: Step, source: Sharding, wanted: Sharding) -> str:
     what = {StepKind.ALL_REDUCE: "combined", StepKind.REDUCE_SCATTER: "combined and split"}.get(step.kind, "moved")
     return f"{what} from {source} to {wanted}"
-
-
-def cause_of(op: ir.Operation) -> str:
-    """Why a collective is in the program: what it does for which op."""
-    return str(ir.StringAttr(op.attributes["jogak.cause"]).value) if "jogak.cause" in op.attributes else str(op.name)

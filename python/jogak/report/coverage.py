@@ -1,4 +1,4 @@
-"""Which ops a rule covers, which have dimensions that must stay whole, which nobody knows, and how much they compute."""
+"""Which ops a rule covers, which have dimensions that must stay whole, which nobody knows, and their arithmetic."""
 
 from __future__ import annotations
 

@@ -8,18 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from torch_mlir import ir
-
 from jogak.compiler import registry_of
 from jogak.configuration import Configuration
 from jogak.errors import JogakError, nearest
 from jogak.ir.context import new_context, parse_file
-from jogak.ir.diagnostics import source_location
 from jogak.ir.module import main_function
-from jogak.partition.partition import cause_of
+from jogak.report.communication import alike
 from jogak.report.families import family, template_of
 from jogak.report.manifest import file_of
-from jogak.report.promise import collectives_of
 from jogak.report.summary import size
 from jogak.sharding.annotation import read_constraints, read_shardings
 from jogak.sharding.graph import Graph
@@ -137,27 +133,16 @@ def explain_plan(folder: Path, manifest: Mapping[str, Any]) -> str:
     module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
     function = main_function(module).operation
     lines = ["arguments:", *_arguments(manifest["arguments"])]
-    groups = _collectives(function, manifest)
+    groups = alike(function, _mesh(manifest), [result["role"] for result in manifest["results"]])
     lines.append(f"collectives, {sum(map(len, groups.values()))} in all:" if groups else "no collectives")
     for like, scopes in groups.items():
         times = f"{size(like.bytes)} each, {len(scopes)} times" if len(scopes) > 1 else size(like.bytes)
-        lines.append(f"  {family(scopes) or 'the model'}: {like.kind} on {like.axes}, {times}")
+        name = "several values" if like.members else family(scopes) or "the model"
+        lines.append(f"  {name}: {like.kind} on {like.axes}, {times}")
         at = f"at {like.place}" if like.place else ""
         lines.append("      " + ", ".join(filter(None, [like.cause, like.part, at])))
+        lines += [f"      {member}" for member in like.members]
     return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Alike:
-    """What collectives of repeated layers have in common; `part` is the part of a training step."""
-
-    template: str
-    place: str
-    kind: str
-    axes: str
-    bytes: int
-    cause: str
-    part: str
 
 
 def _arguments(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -180,34 +165,3 @@ def _arguments(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _placed(argument: Mapping[str, Any]) -> str:
     return Sharding.parse(argument["sharding"]).describe(argument["shape"], argument["element"])
-
-
-def _collectives(function: ir.Operation, manifest: Mapping[str, Any]) -> dict[_Alike, list[str]]:
-    """The module paths of the collectives that are alike, in program order."""
-    before = _needed_for_loss(function, manifest["results"])
-    groups: dict[_Alike, list[str]] = {}
-    for each in collectives_of(function, _mesh(manifest)):
-        location = source_location(each.op.location)
-        place = f"{location.file}:{location.line}" if location.file else ""
-        part = "" if before is None else "forward" if each.op in before else "backward"
-        template, axes = template_of(location.scope), ",".join(each.axes)
-        alike = _Alike(template, place, each.kind, axes, each.bytes, cause_of(each.op), part)
-        groups.setdefault(alike, []).append(location.scope)
-    return groups
-
-
-def _needed_for_loss(function: ir.Operation, results: Sequence[Mapping[str, Any]]) -> set[ir.Operation] | None:
-    """The ops that the loss needs; None in a program without a loss."""
-    terminator = list(function.regions[0].blocks[0].operations)[-1].operation
-    losses = [value for value, each in zip(terminator.operands, results, strict=True) if each["role"] == "loss"]
-    if not losses:
-        return None
-    found: set[ir.Operation] = set()
-    waiting = losses
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, ir.BlockArgument) or value.owner in found:
-            continue
-        found.add(value.owner)
-        waiting += [*value.owner.operands]
-    return found

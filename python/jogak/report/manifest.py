@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch_mlir import ir
 
-from jogak.cost.links import Links
 from jogak.errors import JogakError
 from jogak.ir.module import main_function, print_module
 from jogak.ir.structured import element_of, shape_of
@@ -54,7 +53,7 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "modules": {"program": PROGRAM, "device": DEVICE, "devices": made.mesh.devices},
         "weights": {"seed": made.configuration.options.seed, "files": list(tensor_files(made))},
         "reference": "pytorch" if made.reference else "program",
-        "predicted": _predicted(made.promise or Promise()),
+        "predicted": _predicted(made.promise or Promise(), made),
         "search": None,
         "remat": None,
         "phases": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in made.seconds.items()],
@@ -124,8 +123,7 @@ def tensor_files(made: Compilation) -> dict[str, Mapping[str, Tensor]]:
     return {name: values for name, values in held.items() if values is not None}
 
 
-def _predicted(promise: Promise) -> dict[str, Any]:
-    links = Links()
+def _predicted(promise: Promise, made: Compilation) -> dict[str, Any]:
     return {
         "step_time_s": promise.step_time_s,
         "compute_time_s": promise.compute_time_s,
@@ -133,7 +131,7 @@ def _predicted(promise: Promise) -> dict[str, Any]:
         "peak_memory_bytes": promise.peak_memory_bytes,
         "collectives": promise.collectives,
         "flops": promise.flops,
-        "machine": vars(links),
+        "machine": {"cost_model": made.configuration.cost_model, **made.cost.machine.effective(made.mesh)},
     }
 
 

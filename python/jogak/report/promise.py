@@ -8,8 +8,11 @@ from typing import Any
 
 from torch_mlir import ir
 
-from jogak.cost.links import Links
+from jogak.cost.machine import Machine, computing_element
+from jogak.cost.model import CostModel
+from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
 from jogak.ir.structured import Structured, element_of, is_tensor, shape_of
+from jogak.report.summary import size
 from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.rules import tensor_operands
@@ -66,8 +69,8 @@ def bytes_of(value: ir.Value) -> int:
     if not is_tensor(value):
         return 0
     total = ELEMENT_BYTES.get(element_of(value), 4)
-    for size in shape_of(value):
-        total *= size
+    for extent in shape_of(value):
+        total *= extent
     return total
 
 
@@ -81,7 +84,7 @@ def collectives_of(function: ir.Operation, mesh: Mesh) -> Iterator[Collective]:
             yield Collective(kind, axes, max(bytes_of(op.operands[0]), bytes_of(op.results[0])), op)
 
 
-def promise(function: ir.Operation, mesh: Mesh, links: Links) -> Promise:
+def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
     """Predict a per-device program."""
     made = Promise()
     for collective in collectives_of(function, mesh):
@@ -90,18 +93,48 @@ def promise(function: ir.Operation, mesh: Mesh, links: Links) -> Promise:
         for counter in (entry, along):
             counter["count"] += 1
             counter["bytes"] += collective.bytes
-        price = getattr(links, collective.kind)
-        made.communication_time_s += price(mesh.size(collective.axes), collective.bytes)
+        made.communication_time_s += cost.collective(collective.kind, collective.axes, collective.bytes)
     for view in function.regions[0].blocks[0].operations:
         op = view.operation
-        if op.name in _FREE or op.name in VIEWS or op.name.startswith("shard."):
+        if op.name in _FREE or is_view(op) or op.name.startswith("shard."):
             continue
         flops = Structured(op).flops if op.name == "linalg.generic" else 0.0
         made.flops += flops
         touched = sum(bytes_of(value) for value in [*tensor_operands(op), *op.results])
-        made.compute_time_s += links.compute(flops, touched)
+        made.compute_time_s += cost.kernel(_element(op), flops, touched)
     made.peak_memory_bytes = peak_memory(function)
     return made
+
+
+def is_view(op: ir.Operation) -> bool:
+    """Whether the result of an op is bytes of its operand, in their order: a reshape, or a slice that is one stretch of memory."""
+    if op.name != "tensor.extract_slice":
+        return op.name in VIEWS
+    shape, sizes = shape_of(op.operands[0]), list(op.attributes["static_sizes"])
+    cut = next((dim for dim, size in enumerate(sizes) if size != 1), len(sizes))
+    unit = all(stride == 1 for stride in op.attributes["static_strides"])
+    return unit and len(op.operands) == 1 and sizes[cut + 1 :] == list(shape)[cut + 1 :]
+
+
+def _element(op: ir.Operation) -> str:
+    """The element type that an op computes in."""
+    inputs = list(op.operands)[: len(op.operands) - len(op.results)] if op.name == "linalg.generic" else op.operands
+    return computing_element(
+        [element_of(value) for value in inputs if is_tensor(value)], [element_of(result) for result in op.results]
+    )
+
+
+def memory_warning(promised: Promise, machine: Machine, model: str) -> Diagnostic | None:
+    """What to say where a device's program does not fit its memory; None where it fits."""
+    peak, limit = promised.peak_memory_bytes, machine.device.memory_bytes
+    if peak <= limit:
+        return None
+    message = (
+        f"the predicted peak memory of {peak} bytes ({size(peak)}) a device is more than the {limit} bytes "
+        f"({size(limit)}) of machine {machine.name!r}"
+    )
+    hint = "shard more of the parameters and inputs, or take more devices or a machine with more memory"
+    return Diagnostic(Severity.WARNING, message, SourceLocation(scope=model), hint=hint)
 
 
 def peak_memory(function: ir.Operation) -> int:
@@ -119,7 +152,7 @@ def peak_memory(function: ir.Operation) -> int:
 
     last: dict[ir.Value, int] = {}
     for number, op in enumerate(operations):
-        if op.name in VIEWS:
+        if is_view(op):
             roots[op.results[0]] = root(op.operands[0])
         for value in tensor_operands(op):
             last[root(value)] = number
@@ -130,7 +163,7 @@ def peak_memory(function: ir.Operation) -> int:
             dying.setdefault(number, []).append(value)
     alive = peak = 0
     for number, op in enumerate(operations):
-        if op.name not in VIEWS and op.name != "tensor.empty":
+        if op.name != "tensor.empty" and not is_view(op):
             made = sum(bytes_of(result) for result in op.results)
             alive += made
             peak = max(peak, alive)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from jogak.search.jit import INFINITY, Floats, Ints, kernel
 
 

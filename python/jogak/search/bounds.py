@@ -18,6 +18,7 @@ from jogak.search.memory import Memory
 
 _WARM_UP = 20
 _FIRST_STEP = 0.02
+_RESTART = 0.05
 _GROW, _SHRINK, _PATIENCE = 1.08, 0.7, 10
 _MEMORY_OF_AVERAGE = 0.9
 # Rounding errors of sums of doubles stay far below this share of the largest sum.
@@ -81,6 +82,10 @@ class Dual:
         if self._rounds >= _WARM_UP:
             self._move(better)
         return bound
+
+    def stride(self, gap: float) -> None:
+        """Lengthen the next step to a share of what the bound can still gain."""
+        self.step = max(self.step, _RESTART * gap)
 
     def _priced(self, prices: Floats) -> Floats:
         unary, memory = self.graph.unary.copy(), self.memory

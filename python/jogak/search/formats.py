@@ -45,9 +45,7 @@ def _problem(data: Any, where: str) -> Problem:
     try:
         body = data["problem"]
         nodes, edges, limit = body["nodes"], body["edges"], body.get("usage_limit")
-        problem = Problem(
-            nodes["costs"], nodes["usages"], nodes["intervals"], edges["nodes"], edges["costs"], limit
-        )
+        problem = Problem(nodes["costs"], nodes["usages"], nodes["intervals"], edges["nodes"], edges["costs"], limit)
     except (KeyError, TypeError, AttributeError) as error:
         raise JogakError(f"no such key in the problem: {error}", where=where, hint=_HINT) from error
     tables = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jogak.search.jit import INFINITY, Ints
 from jogak.search.problem import Problem, Solution, evaluate, is_feasible
@@ -26,6 +26,7 @@ class Incumbent:
 
     Attributes:
         impossible: a proof exists that no choice is feasible.
+        settled: an exact solver went through everything that could be better; `bound` may lie its tolerance lower.
     """
 
     problem: Problem
@@ -34,7 +35,8 @@ class Incumbent:
     cost: int | None = None
     choice: tuple[int, ...] | None = None
     bound: int | None = None
-    impossible: bool = field(default=False)
+    impossible: bool = False
+    settled: bool = False
 
     @property
     def ceiling(self) -> float:
@@ -44,7 +46,8 @@ class Incumbent:
     @property
     def proven(self) -> bool:
         """Whether nothing is left to search."""
-        return self.impossible or (self.cost is not None and self.bound is not None and self.bound >= self.cost)
+        met = self.cost is not None and self.bound is not None and self.bound >= self.cost
+        return self.impossible or self.settled or met
 
     def offer(self, choice: Ints) -> bool:
         """Take a choice if it is feasible and better; returns whether it was taken."""

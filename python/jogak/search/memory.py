@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jogak.search.flat import Usage, offsets
-from jogak.search.jit import INFINITY, Floats, Ints, kernel
+from jogak.search.jit import INFINITY, Bools, Floats, Ints, kernel
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _empty(size: int) -> Memory:
 
 
 def _compress(
-    owner: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, capacity: Floats, binding: Floats, states: Ints
+    owner: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, capacity: Floats, binding: Bools, states: Ints
 ) -> Memory:
     """Keep only the binding times, and the segments that cover one."""
     kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(binding, dtype=np.int64)])
@@ -93,7 +93,7 @@ def _compress(
     width = states[owner]
     entries = np.repeat(rows - offsets(width)[:-1], width) + np.arange(int(width.sum()))
     row_of = offsets(np.bincount(owner, minlength=len(states)))
-    return Memory(row_of, lower, upper, offsets(width)[:-1], amount[entries], capacity[binding.astype(bool)])
+    return Memory(row_of, lower, upper, offsets(width)[:-1], amount[entries], capacity[binding])
 
 
 @kernel(

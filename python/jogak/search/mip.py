@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array, vstack
+from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
+from scipy.sparse import csr_array, vstack  # type: ignore[import-untyped]
 
 from jogak.search.bound_kernels import occupy
 from jogak.search.flat import Graph, offsets
@@ -59,13 +64,14 @@ def solve_mip(graph: Graph, memory: Memory, prices: Floats | None, deadline: flo
             LinearConstraint(consistency, right_side, right_side),
             LinearConstraint(rows[:, finite], -INFINITY, room),
         ]
-        answer = milp(
-            cost[finite] / scale,
-            integrality=integrality,
-            bounds=Bounds(0, 1),
-            constraints=constraints if len(times) else constraints[:1],
-            options={"time_limit": remaining, "mip_rel_gap": 0.0},
-        )
+        with _stdout_to_stderr():
+            answer = milp(
+                cost[finite] / scale,
+                integrality=integrality,
+                bounds=Bounds(0, 1),
+                constraints=constraints if len(times) else constraints[:1],
+                options={"time_limit": remaining, "mip_rel_gap": 0.0},
+            )
         if answer.status == 2:
             return MipResult(None, INFINITY, True)
         bound = -INFINITY if answer.mip_dual_bound is None else float(answer.mip_dual_bound) * scale
@@ -74,13 +80,28 @@ def solve_mip(graph: Graph, memory: Memory, prices: Floats | None, deadline: flo
         x = np.zeros(len(cost))
         x[finite] = answer.x
         choice = _round(graph, x)
-        occupy(
-            graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile
-        )
+        occupy(graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile)
         worst = _worst_times(profile - memory.capacity)
         if len(worst) == 0 or np.isin(worst, times).all():
             return MipResult(choice, bound, answer.status == 0 and len(worst) == 0)
         times = np.union1d(times, worst)
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """HiGHS writes some diagnostics to the process's standard output even when silent; answers go there, so move them.
+
+    The C library's buffers are flushed before the output is put back, or the text would appear there later.
+    """
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def _round(graph: Graph, x: Floats) -> Ints:

@@ -52,8 +52,9 @@ def descend(
 ) -> int:
     """One sweep of best single changes; returns how many states changed.
 
-    A change is made when it lowers cost plus `price` times the overflow summed over all times; with an infinite price,
-    when it lowers cost and adds to no overflow.
+    No change is made that adds to an overflow. With an infinite price a change must lower the cost. With a finite one
+    it must lower cost plus `price` times the overflow summed over all times, and only variables in memory at an
+    overflow are visited.
 
     Args:
         choice: a state for each variable, changed in place.
@@ -82,6 +83,8 @@ def descend(
         room = np.empty(row_of[v + 1] - row_of[v])
         for q in range(row_of[v], row_of[v + 1]):
             room[q - row_of[v]] = _least_room(lower[q], upper[q], profile, capacity)
+        if price < INFINITY and (len(room) == 0 or room.min() >= 0):
+            continue
         best, best_change = old, 0.0
         for s in range(k):
             if s == old or costs[s] == INFINITY:
@@ -93,9 +96,9 @@ def descend(
                 extra = amount[rows[q] + s] - amount[rows[q] + old]
                 if extra <= room[q - row_of[v]] and (extra >= 0 or room[q - row_of[v]] >= 0):
                     continue
-                if price == INFINITY:
-                    change = INFINITY if extra > 0 else change
-                else:
+                if extra > 0:
+                    change = INFINITY
+                elif price < INFINITY:
                     change += price * _added_overflow(lower[q], upper[q], extra, profile, capacity)
             if change < best_change - 1e-9 * abs(costs[s]):
                 best, best_change = s, change

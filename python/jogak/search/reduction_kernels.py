@@ -10,10 +10,10 @@ from jogak.search.jit import INFINITY, Floats, Ints, kernel
 @kernel()
 def _supported(row: Floats, stride: int, count: int, unary: Floats) -> bool:
     """Whether a state has a possible partner: entries of a table, one per state of the other variable."""
-    for t in range(count):
-        if row[t * stride] < INFINITY and unary[t] < INFINITY:
-            return True
-    return False
+    t = 0
+    while t < count and (row[t * stride] == INFINITY or unary[t] == INFINITY):
+        t += 1
+    return t < count
 
 
 @kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1]")
@@ -115,9 +115,7 @@ def grow_trees(
     return roots
 
 
-@kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1]"
-)
+@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1]")
 def trace_states(
     first: Ints,
     unary: Floats,
@@ -244,7 +242,9 @@ def normalize(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, 
 
 
 @kernel()
-def _worst_change(e: int, v: int, s: int, r: int, first: Ints, left: Ints, right: Ints, table: Ints, pair: Floats) -> float:
+def _worst_change(
+    e: int, v: int, s: int, r: int, first: Ints, left: Ints, right: Ints, table: Ints, pair: Floats
+) -> float:
     """The most that edge e can cost more when v changes from state s to state r."""
     kb = first[right[e] + 1] - first[right[e]]
     if left[e] == v:
@@ -262,9 +262,7 @@ def _worst_change(e: int, v: int, s: int, r: int, first: Ints, left: Ints, right
     return worst
 
 
-@kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1]"
-)
+@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1]")
 def remove_dominated(
     first: Ints,
     unary: Floats,

@@ -43,7 +43,8 @@ class Reduced:
 
     def expand(self, states: Ints) -> Ints:
         """The strategy of each node, from the state of each variable."""
-        return self.state[self.position + states[self.root]]
+        choice: Ints = self.state[self.position + states[self.root]]
+        return choice
 
     def collapse(self, choice: Ints) -> Ints:
         """The state of each variable, from the strategy of each node; -1 where the reductions removed it."""
@@ -81,8 +82,8 @@ def _settle(current: Reduced, usage: Usage) -> Reduced:
         graph = merged.graph
         memory = build_memory(usage, graph.states, merged.root, merged.position, merged.state)
         merged = replace(merged, memory=memory, possible=memory.capacity.min(initial=0) >= 0)
-        unchanged = turn > 0 and len(graph.unary) == len(current.graph.unary) and len(graph.pair) == len(
-            current.graph.pair
+        unchanged = (
+            turn > 0 and len(graph.unary) == len(current.graph.unary) and len(graph.pair) == len(current.graph.pair)
         )
         current = merged
         if unchanged or not merged.possible or turn == _ROUNDS - 1:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from jogak.cost.links import Links
+from jogak.cost.machine import computing_element
+from jogak.cost.model import CostModel
 from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.projection import Assignment, Axes, is_expressible, project
@@ -32,32 +33,28 @@ class Choice:
     seconds: float
 
 
-def assign(node: Node, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, links: Links) -> Choice:
+def assign(node: Node, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, cost: CostModel) -> Choice:
     """The cheapest assignment of mesh axes to the factors of `node`.
 
-    A contraction is split as far as its tensors are: repeating heavy work on several devices to save a collective is
-    never the local choice, as in Alpa (arXiv 2201.12023, section 4.2), since whoever sharded its tensors meant to split it.
+    A reduction is split as far as its tensors are: repeating heavy work on several devices to save a collective is
+    never the local choice, as in Alpa (arXiv 2201.12023, section 4.2), since whoever sharded its tensors meant to split
+    it. Nor is gathering what a small sum is taken of, which is a shorter collective than combining the sums, but one
+    that no bucket takes.
 
     Args:
         shardings: how each value of the graph lies.
     """
     found = list(candidates(node, shardings, mesh))
-    if is_contraction(node):
+    if is_reduction(node):
         parts = [_parts(assignment, mesh) for assignment in found]
         found = [assignment for assignment, count in zip(found, parts, strict=True) if count == max(parts)]
-    choices = (Choice(each, _price(node, each, graph, shardings, mesh, links)) for each in found)
+    choices = (Choice(each, _price(node, each, graph, shardings, mesh, cost)) for each in found)
     return min(choices, key=lambda choice: (choice.seconds, sorted(choice.assignment.items())))
 
 
-def is_contraction(node: Node) -> bool:
-    """Whether the op computes with at least two tensors and sums over a dimension that they share."""
-    if not node.flops:
-        return False
-    inputs = node.rule.operands[: len(node.rule.operands) - len(node.rule.results)]
-    return any(
-        factor.kind is FactorKind.REDUCTION and sum(any(number in members for members in dims) for dims in inputs) >= 2
-        for number, factor in enumerate(node.rule.factors)
-    )
+def is_reduction(node: Node) -> bool:
+    """Whether partial results of the op can be combined."""
+    return any(factor.kind is FactorKind.REDUCTION for factor in node.rule.factors)
 
 
 def _parts(assignment: Assignment, mesh: Mesh) -> int:
@@ -101,27 +98,33 @@ def _is_possible(node: Node, assignment: Assignment, mesh: Mesh) -> bool:
 
 
 def _price(
-    node: Node, assignment: Assignment, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, links: Links
+    node: Node, assignment: Assignment, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, cost: CostModel
 ) -> float:
     seconds = 0.0
     touched = 0.0
     for value, dims in zip(node.operands, node.rule.operands, strict=True):
         if value is not None:
             wanted = node.rule.placement(dims, assignment)
-            seconds += move(value, shardings[value], wanted, graph, mesh, links)
+            seconds += move(value, shardings[value], wanted, graph, mesh, cost)
             touched += graph.values[value].bytes / wanted.shards(mesh)
     for number, value in enumerate(node.results):
         made = node.rule.result_placement(number, assignment)
         target = shardings[value]
         partial = tuple(entry for entry in target.partial if entry in made.partial)
-        seconds += move(value, made, Sharding(target.dims, partial), graph, mesh, links)
+        seconds += move(value, made, Sharding(target.dims, partial), graph, mesh, cost)
         touched += graph.values[value].bytes / made.shards(mesh)
-    return seconds + links.compute(node.flops / _parts(assignment, mesh), touched)
+    return seconds + cost.kernel(_element(node, graph), node.flops / _parts(assignment, mesh), touched)
 
 
-def move(value: int, source: Sharding, target: Sharding, graph: Graph, mesh: Mesh, links: Links) -> float:
+def _element(node: Node, graph: Graph) -> str:
+    inputs = node.operands[: len(node.operands) - len(node.results)]
+    elements = (graph.values[value].element for value in inputs if value is not None)
+    return computing_element(elements, (graph.values[value].element for value in node.results))
+
+
+def move(value: int, source: Sharding, target: Sharding, graph: Graph, mesh: Mesh, cost: CostModel) -> float:
     """Seconds to bring a value from one sharding to another."""
     if source == target:
         return 0.0
     shape, element = graph.values[value].shape, graph.values[value].element
-    return route(source, target, shape, ELEMENT_BYTES.get(element, 4), mesh, links).seconds
+    return route(source, target, shape, ELEMENT_BYTES.get(element, 4), mesh, cost).seconds

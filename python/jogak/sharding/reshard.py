@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import count
 from math import prod
 
-from jogak.cost.links import Links
+from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Combiner, Sharding
@@ -62,13 +62,14 @@ class Route:
 
 @lru_cache(maxsize=65536)
 def route(
-    source: Sharding, target: Sharding, shape: tuple[int, ...], element_bytes: int, mesh: Mesh, links: Links
+    source: Sharding, target: Sharding, shape: tuple[int, ...], element_bytes: int, mesh: Mesh, cost: CostModel
 ) -> Route:
     """The cheapest way from `source` to `target`.
 
     Args:
         shape: global shape of the value.
         element_bytes: bytes of one element.
+        cost: what the collectives take on `mesh`.
 
     Raises:
         JogakError: the target is partial where the source is not: a whole value cannot become a summand.
@@ -86,27 +87,23 @@ def route(
         if seconds > best[here]:
             continue
         for step in _steps(here, target, shape, mesh):
-            total = seconds + _seconds(step, here, whole, mesh, links)
+            total = seconds + _seconds(step, here, whole, mesh, cost)
             if total < best.get(step.after, float("inf")):
                 best[step.after] = total
                 heapq.heappush(queue, (total, next(order), step.after, (*steps, step)))
     raise JogakError(f"no way leads from {source} to {target} for a value of shape {list(shape)}")
 
 
-def _seconds(step: Step, before: Sharding, whole: int, mesh: Mesh, links: Links) -> float:
+def _seconds(step: Step, before: Sharding, whole: int, mesh: Mesh, cost: CostModel) -> float:
     devices = mesh.size(step.axes)
     held = whole / before.shards(mesh)
     match step.kind:
         case StepKind.ALL_SLICE:
-            return links.copy(held / devices) + links.latency * 1e-3
+            return cost.copy(held / devices)
         case StepKind.ALL_GATHER:
-            return links.all_gather(devices, held * devices)
-        case StepKind.ALL_TO_ALL:
-            return links.all_to_all(devices, held)
-        case StepKind.ALL_REDUCE:
-            return links.all_reduce(devices, held)
-        case StepKind.REDUCE_SCATTER:
-            return links.reduce_scatter(devices, held)
+            return cost.collective(step.kind, step.axes, held * devices)
+        case _:
+            return cost.collective(step.kind, step.axes, held)
 
 
 def _steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:

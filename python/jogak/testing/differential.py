@@ -13,6 +13,7 @@ from jogak.ir.context import new_context, parse_module
 from jogak.ir.grid import declare_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
+from jogak.partition.partition import partition
 from jogak.runtime.program import Program, load_program
 from jogak.runtime.sharded import shard_value, unshard_value
 from jogak.runtime.simulator import execute, simulate
@@ -22,7 +23,7 @@ from jogak.sharding.graph import Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, argument_attributes, read_graph, result_attributes
 from jogak.sharding.sharding import Combiner, DimSpec, Sharding, SpecPattern
-from jogak.testing.random_ops import random_program
+from jogak.testing.whim import WhimCost
 
 MESHES = ((2,), (4,), (8,), (3,), (6,), (2, 2), (2, 4), (4, 2), (2, 3), (1, 4), (2, 1), (2, 2, 2))
 TOLERANCE = 1e-6
@@ -38,17 +39,25 @@ class Case:
         annotated: the same with a mesh and constraints, or with a sharding on every value.
         mesh: the mesh.
         seed: of the argument values.
+        whim: seed of random prices that partition decides by; None: the prices of a machine.
     """
 
     program: str
     annotated: str
     mesh: Mesh
     seed: int
+    whim: int | None = None
 
 
-def random_case(random: Random, ops: int) -> Case:
-    """A random program on a random mesh, with constraints for propagation or with an arbitrary sharding everywhere."""
-    program = random_program(random, ops)
+def case_of(program: str, mesh: Mesh, seed: int = 0) -> Case:
+    """A program that holds its constraints, on a mesh."""
+    module = parse_module(program, new_context())
+    declare_mesh(module, mesh)
+    return Case(program, str(module), mesh, seed)
+
+
+def random_case(random: Random, program: str) -> Case:
+    """A program on a random mesh, with constraints for propagation or with an arbitrary sharding everywhere."""
     shape = random.choice(MESHES)
     mesh = Mesh(("a", "b", "c")[: len(shape)], shape)
     module = parse_module(program, new_context())
@@ -59,7 +68,8 @@ def random_case(random: Random, ops: int) -> Case:
         _constrain(function, reading, mesh, random)
     else:
         annotate(function, reading, [random_sharding(value, mesh, random) for value in reading.graph.values])
-    return Case(program, str(module), mesh, random.randrange(2**31))
+    whim = random.randrange(2**31) if random.random() < 0.7 else None
+    return Case(program, str(module), mesh, random.randrange(2**31), whim)
 
 
 def random_sharding(value: Value, mesh: Mesh, random: Random) -> Sharding:
@@ -114,10 +124,16 @@ def check_case(case: Case) -> Mismatch | None:
 def partitioned(case: Case) -> ir.Module:
     """The program of one device."""
     module = parse_module(case.annotated, new_context())
-    given = any(SHARDING in op.attributes for op in main_function(module).operation.regions[0].blocks[0].operations)
-    given = given or any(SHARDING in each for each in argument_attributes(main_function(module).operation))
-    passes = "jogak-partition" if given else "jogak-propagate,jogak-partition"
-    run_pipeline(module, f"builtin.module({passes})")
+    function = main_function(module).operation
+    annotated = [SHARDING in view.operation.attributes for view in function.regions[0].blocks[0].operations]
+    annotated += [SHARDING in attributes for attributes in argument_attributes(function)]
+    if not any(annotated):
+        run_pipeline(module, "builtin.module(jogak-propagate)")
+    if case.whim is None:
+        run_pipeline(module, "builtin.module(jogak-partition)")
+    else:
+        partition(module, function, case.mesh, {}, WhimCost(case.mesh, case.whim))
+        module.operation.verify()
     return module
 
 

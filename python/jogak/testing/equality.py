@@ -5,7 +5,7 @@ Used by the model tests and by `bench/equality.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,20 +14,21 @@ import torch
 from torch import Tensor
 from torch_mlir import ir
 
-from jogak.cost.links import Links
+from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine
+from jogak.cost.model import Roofline
 from jogak.ingress.importer import import_program
-from jogak.ingress.options import ImportOptions, Loss, Optimizer
+from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ingress.reference import initial_values, run_reference
 from jogak.ir.grid import declare_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
-from jogak.ir.pipelines import NORMALIZE
+from jogak.ir.pipelines import NORMALIZE, PARTITION
 from jogak.report.promise import promise
 from jogak.runtime.compare import compare
 from jogak.runtime.counts import to_json
 from jogak.runtime.program import load_program
 from jogak.runtime.sharded import shard_value, unshard_value
-from jogak.runtime.simulator import simulate
+from jogak.runtime.simulator import execute, simulate
 from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
 from jogak.sharding.constraints import Argument, Seed
 from jogak.sharding.mesh import Mesh
@@ -80,17 +81,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model imported and normalized once, with PyTorch's results.
+    """A model imported and normalized once, with the results that it should have.
 
     Attributes:
         module: the normalized program.
         values: each argument's whole value.
-        expected: each result's.
+        expected: what each result should be.
     """
 
     module: ir.Module
     values: dict[str, Tensor]
-    expected: dict[str, Tensor]
+    expected: Mapping[str, Tensor]
 
 
 def options_of(training: bool, autocast: str | None) -> ImportOptions:
@@ -100,14 +101,22 @@ def options_of(training: bool, autocast: str | None) -> ImportOptions:
 
 
 @lru_cache(maxsize=4)
-def prepare(model: str, training: bool, autocast: str | None, loss: Loss | None = None) -> Prepared:
-    """Import and normalize a model, and run PyTorch on it: in f64, or as declared under autocast."""
+def prepare(model: str, training: bool, autocast: str | None) -> Prepared:
+    """Import and normalize a model, and find what its results should be.
+
+    In f32 that is what PyTorch computes in f64. In bf16 two correct programs differ by their rounding alone, so there
+    the sharded program is compared with the unsharded one, both rounding as the program says.
+    """
     options = options_of(training, autocast)
     module = import_program(model, options).module
     run_pipeline(module, NORMALIZE)
     values = initial_values(model, options)
-    dtype = None if autocast else torch.float64
-    expected = run_reference(model, options, {name: value.clone() for name, value in values.items()}, dtype=dtype)
+    if autocast:
+        shapes = {each.name: each.shape for each in read_arguments(main_function(module).operation)}
+        expected = execute(module, {name: values[name].reshape(shape) for name, shape in shapes.items()})
+    else:
+        given = {name: value.clone() for name, value in values.items()}
+        expected = run_reference(model, options, given, dtype=torch.float64)
     return Prepared(module, values, expected)
 
 
@@ -157,14 +166,20 @@ def check(case: Case) -> Verdict:
     function = main_function(module).operation
     declare_mesh(module, mesh)
     constrain(function, mesh, case.strategy)
-    run_pipeline(module, "builtin.module(jogak-propagate,jogak-partition,canonicalize,cse)")
+    return run_sharded(module, prepared, mesh, case.training, case.autocast)
+
+
+def run_sharded(module: ir.Module, prepared: Prepared, mesh: Mesh, training: bool, autocast: str | None) -> Verdict:
+    """Shard a program by the constraints in it, partition, simulate every device and compare every result."""
+    run_pipeline(module, "builtin.module(jogak-propagate)")
+    run_pipeline(module, PARTITION)
     function = main_function(module).operation
-    promised = promise(function, mesh, Links()).collectives
+    promised = promise(function, mesh, Roofline(load_machine(DEFAULT_MACHINE), mesh)).collectives
     inputs = _pieces(function, prepared, mesh)
-    result = simulate(load_program(module), mesh, inputs, precision=None if case.autocast else "f64")
+    result = simulate(load_program(module), mesh, inputs, precision=None if autocast else "f64")
     got = _results(function, result.outputs, mesh)
-    optimizer = options_of(case.training, case.autocast).optimizer
-    found = compare(prepared.expected, got, prepared.values, optimizer, case.autocast or "f64")
+    optimizer = options_of(training, autocast).optimizer
+    found = compare(prepared.expected, got, prepared.values, optimizer, autocast or "f64")
     errors = {name: each.relative for name, each in found.items()}
     worst = max(errors, key=lambda name: errors[name])
     return Verdict(worst, errors[worst], promised, to_json(result.collectives))

@@ -1,4 +1,4 @@
-"""Bad input, one row a mistake: one message with place, cause and next step, the right exit code, nothing else anywhere.
+"""Bad input, one row a mistake: one message with place, cause and next step, the exit code, nothing else anywhere.
 
 The commands run in an empty folder that `prepare` fills; afterwards it must hold what it held before.
 """
@@ -129,20 +129,36 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "unknown hf model": (model("hf:gtp2"), 1, ("hf:gtp2", "unknown", "gpt2")),
     "python file without callable": (model("model.py"), 1, ("model.py", "callable is missing", "model.py:NAME")),
     "callable not in file": (model("model.py:bild"), 1, ("model.py:bild", "unknown callable", "did you mean 'build'?")),
-    "not callable": (model("model.py:constant"), 1, ("model.py:constant", "is a int, not a callable", "return (module")),
+    "not callable": (
+        model("model.py:constant"),
+        1,
+        ("model.py:constant", "is a int, not a callable", "return (module"),
+    ),
     "callable raises": (model("model.py:raises"), 1, ("model.py:14", "ZeroDivisionError", "run it in Python")),
     "model raises": (model("model.py:fails_inside"), 1, ("model.py:19", "RuntimeError", "eager mode")),
     "returns nonsense": (model("model.py:returns_a_number"), 1, ("model.py:22", "returned (int)", "return (module")),
     "no tensor input": (model("model.py:no_tensor"), 1, ("model.py:25", "no tensor among", "return (module")),
     "syntax error": (model("syntax.py:build"), 1, ("syntax.py:1", "SyntaxError", "run it in Python")),
     "missing python file": (model("no/nothere.py:build"), 1, ("no/nothere.py", "no such file", "check the path")),
-    "missing module": (model("nopackage.nomodule:build"), 1, ("nopackage", "no module named", "package.module:callable")),
+    "missing module": (
+        model("nopackage.nomodule:build"),
+        1,
+        ("nopackage", "no module named", "package.module:callable"),
+    ),
     "unsupported op": (model("model.py:unsupported"), 1, ("model.py:7", "aten._linalg_svd", "write these lines")),
-    "random op": (model("model.py:random", "--train", "sgd", "--loss", "mse"), 1, ("dropout", "random", "probabilities to 0")),
+    "random op": (
+        model("model.py:random", "--train", "sgd", "--loss", "mse"),
+        1,
+        ("dropout", "random", "probabilities to 0"),
+    ),
     # programs that are MLIR already
     "malformed .mlir": (model("bad.mlir"), 1, ("bad.mlir:2", "custom op 'oops' is unknown", "")),
     "no @main": (model("nomain.mlir"), 1, ("nomain.mlir", "no function @main", "rename one to @main")),
-    "dynamic .mlir": (model("dynamic.mlir"), 1, ("dynamic.mlir", "arg0 has a dynamic dimension 0", "give every dimension")),
+    "dynamic .mlir": (
+        model("dynamic.mlir"),
+        1,
+        ("dynamic.mlir", "arg0 has a dynamic dimension 0", "give every dimension"),
+    ),
     "training of .mlir": (model("nomain.mlir", "--train", "sgd"), 1, ("nomain.mlir", "training step", "inference")),
     # the mesh
     "no mesh": (("compile", MLP, "-o", "out"), 2, ("compile", "neither --devices nor --mesh", "--mesh data=2,model=2")),
@@ -151,25 +167,57 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         1,
         ("--mesh data=2,model=4", "8 devices, larger than --devices 4", "drop --devices"),
     ),
-    "axis named twice": (("compile", MLP, "--mesh", "a=2,a=2", "-o", "out"), 1, ("--mesh a=2,a=2", "twice", "of its own")),
+    "axis named twice": (
+        ("compile", MLP, "--mesh", "a=2,a=2", "-o", "out"),
+        1,
+        ("--mesh a=2,a=2", "twice", "of its own"),
+    ),
     "axis of size 0": (("compile", MLP, "--mesh", "a=0", "-o", "out"), 1, ("--mesh a=0", "size 0", "positive integer")),
-    "unreadable mesh": (("compile", MLP, "--mesh", "2by2", "-o", "out"), 1, ("--mesh 2by2", "cannot read", "data=2,model=4")),
+    "unreadable mesh": (
+        ("compile", MLP, "--mesh", "2by2", "-o", "out"),
+        1,
+        ("--mesh 2by2", "cannot read", "data=2,model=4"),
+    ),
     "bad axis name": (("compile", MLP, "--mesh", "2a=2", "-o", "out"), 1, ("--mesh 2a=2", "not a valid", "letters")),
     "devices 0": (("compile", MLP, "--devices", "0", "-o", "out"), 2, ("--devices", "0 devices", "positive")),
-    "devices not a number": (("compile", MLP, "--devices", "two", "-o", "out"), 2, ("--devices", "valid integer", "--help")),
+    "devices not a number": (
+        ("compile", MLP, "--devices", "two", "-o", "out"),
+        2,
+        ("--devices", "valid integer", "--help"),
+    ),
     # constraints
-    "pattern matches nothing": (shard("laiers.0.weight=[data, _]"), 1, ("--shard", "matches no argument", "layers.0.weight")),
+    "pattern matches nothing": (
+        shard("laiers.0.weight=[data, _]"),
+        1,
+        ("--shard", "matches no argument", "layers.0.weight"),
+    ),
     "rank differs": (shard("x=[data]"), 1, ("--shard 'x=[data]'", "1 dimensions but 'x' has 2", "[4, 8]")),
     "unknown axis": (shard("x=[dta, _]"), 1, ("--shard 'x=[dta, _]'", "unknown mesh axis 'dta'", "'data'")),
     "axis used twice": (shard("x=[data, data]"), 1, ("--shard", "used twice", "only one dimension")),
     "unreadable spec": (shard("x=data"), 1, ("--shard 'x=data'", "cannot read", "[data, _, model]")),
     "no spec": (shard("x"), 1, ("--shard", "cannot read 'x'", "PATTERN=SPEC")),
-    "size not divisible": (shard("x=[data, _]", "data=3"), 1, ("--shard", "size 4 cannot be split 3 ways", "whole ('_')")),
-    "constraints missing": ((*COMPILE, "--constraints", "no.toml"), 1, ("no.toml", "no such constraints file", "check the path")),
+    "size not divisible": (
+        shard("x=[data, _]", "data=3"),
+        1,
+        ("--shard", "size 4 cannot be split 3 ways", "whole ('_')"),
+    ),
+    "constraints missing": (
+        (*COMPILE, "--constraints", "no.toml"),
+        1,
+        ("no.toml", "no such constraints file", "check the path"),
+    ),
     "constraints not TOML": ((*COMPILE, "--constraints", "bad.toml"), 1, ("bad.toml", "not valid TOML", "[shard]")),
-    "constraints with unknown key": ((*COMPILE, "--constraints", "key.toml"), 1, ("key.toml", "unknown key", "'shard'")),
+    "constraints with unknown key": (
+        (*COMPILE, "--constraints", "key.toml"),
+        1,
+        ("key.toml", "unknown key", "'shard'"),
+    ),
     # choices
-    "unknown optimizer": ((*COMPILE, "--train", "adamv"), 2, ("--train", "unknown value 'adamv'", "did you mean 'adamw'?")),
+    "unknown optimizer": (
+        (*COMPILE, "--train", "adamv"),
+        2,
+        ("--train", "unknown value 'adamv'", "did you mean 'adamw'?"),
+    ),
     "unknown loss": ((*COMPILE, "--train", "sgd", "--loss", "mce"), 2, ("--loss", "unknown value 'mce'", "'mse'")),
     "unknown target": ((*COMPILE, "--target", "tpu"), 2, ("--target", "unknown value 'tpu'", "sim")),
     "unknown phase": ((*COMPILE, "--compile-to", "normalise"), 2, ("--compile-to", "'normalise'", "'normalize'")),
@@ -180,9 +228,21 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("model.py:9", "training needs a loss", "--loss cross_entropy"),
     ),
     "loss without training": ((*COMPILE, "--loss", "mse"), 2, ("--loss", "for training", "--train")),
-    "learning rate without training": ((*COMPILE, "--learning-rate", "1"), 2, ("--learning-rate", "training", "--train")),
-    "momentum of adamw": ((*COMPILE, "--train", "adamw", "--momentum", "0.9"), 2, ("--momentum", "adamw has no", "--betas")),
-    "betas out of range": ((*COMPILE, "--train", "adamw", "--betas", "1", "2"), 2, ("--betas", "not in [0, 1)", "0.999")),
+    "learning rate without training": (
+        (*COMPILE, "--learning-rate", "1"),
+        2,
+        ("--learning-rate", "training", "--train"),
+    ),
+    "momentum of adamw": (
+        (*COMPILE, "--train", "adamw", "--momentum", "0.9"),
+        2,
+        ("--momentum", "adamw has no", "--betas"),
+    ),
+    "betas out of range": (
+        (*COMPILE, "--train", "adamw", "--betas", "1", "2"),
+        2,
+        ("--betas", "not in [0, 1)", "0.999"),
+    ),
     "negative learning rate": (
         (*COMPILE, "--train", "sgd", "--learning-rate", "-1"),
         2,
@@ -196,7 +256,11 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         1,
         ("full", "not an output of Jogak", "choose another"),
     ),
-    "output is a file": (("compile", MLP, "--mesh", "data=2", "-o", "text.pt2"), 1, ("text.pt2", "is a file", "a folder")),
+    "output is a file": (
+        ("compile", MLP, "--mesh", "data=2", "-o", "text.pt2"),
+        1,
+        ("text.pt2", "is a file", "a folder"),
+    ),
     "parent of the output missing": (
         ("compile", MLP, "--mesh", "data=2", "-o", "no/such/out"),
         1,
@@ -228,8 +292,16 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "explain a broken program": (("explain", "badprogram", "x"), 1, ("badprogram/program.mlir", "expected", "")),
     # plug-ins
     "plug-in missing": ((*COMPILE, "--load-plugin", "no.py"), 1, ("no.py", "no such plug-in file", "existing .py")),
-    "not a plug-in": ((*COMPILE, "--load-plugin", "notaplugin.py"), 1, ("notaplugin.py", "int is not a plug-in", "Plugin")),
-    "no variable plugin": (("plugins", "--load-plugin", "noplugin.py"), 1, ("noplugin.py", "no variable", "plugin = Plugin")),
+    "not a plug-in": (
+        (*COMPILE, "--load-plugin", "notaplugin.py"),
+        1,
+        ("notaplugin.py", "int is not a plug-in", "Plugin"),
+    ),
+    "no variable plugin": (
+        ("plugins", "--load-plugin", "noplugin.py"),
+        1,
+        ("noplugin.py", "no variable", "plugin = Plugin"),
+    ),
     # the command line
     "unknown command": (("compil", MLP), 2, ("compil", "No such command", "did you mean 'compile'?")),
     "unknown option": ((*COMPILE, "--mehs", "data=2"), 2, ("--mehs", "No such option", "did you mean '--mesh'?")),
@@ -239,10 +311,26 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
 }
 
 OPT_ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
-    "unknown pass": (("--pass-pipeline=jogak-partitoin", "ok.mlir"), 1, ("pass", "'jogak-partitoin'", "'jogak-partition'")),
-    "bad option": (("--pass-pipeline=jogak-partition{msh=2}", "ok.mlir"), 1, ("jogak-partition", "option 'msh'", "'mesh'")),
-    "bad nesting": (("--pass-pipeline=func.func(jogak-partition)", "ok.mlir"), 1, ("func.func", "runs on the module", "move")),
-    "unreadable pipeline": (("--pass-pipeline=cse,", "ok.mlir"), 1, ("column 5", "expected the name of a pass", "write")),
+    "unknown pass": (
+        ("--pass-pipeline=jogak-partitoin", "ok.mlir"),
+        1,
+        ("pass", "'jogak-partitoin'", "'jogak-partition'"),
+    ),
+    "bad option": (
+        ("--pass-pipeline=jogak-partition{msh=2}", "ok.mlir"),
+        1,
+        ("jogak-partition", "option 'msh'", "'mesh'"),
+    ),
+    "bad nesting": (
+        ("--pass-pipeline=func.func(jogak-partition)", "ok.mlir"),
+        1,
+        ("func.func", "runs on the module", "move"),
+    ),
+    "unreadable pipeline": (
+        ("--pass-pipeline=cse,", "ok.mlir"),
+        1,
+        ("column 5", "expected the name of a pass", "write"),
+    ),
     "malformed MLIR": (("bad.mlir",), 1, ("bad.mlir:2", "custom op 'oops' is unknown", "")),
     "missing .mlir": (("nothere.mlir",), 1, ("nothere.mlir", "cannot read", "existing file")),
     "unknown opt option": (("--mlir-tming",), 2, ("--mlir-tming", "unknown argument", "'--mlir-timing'")),

@@ -231,6 +231,15 @@ def indexing() -> Iterator[Any]:
     yield case(aten.unbind.int, real(2, 3, 4), 1)
 
 
+def products() -> Iterator[Any]:
+    yield case(aten.mv.default, real(3, 4), real(4))
+    for options in ({}, {"beta": 0.5, "alpha": 2}, {"beta": 0}):
+        yield case(aten.addmm.default, real(5), real(3, 4), real(4, 5), **options)
+        yield case(aten.addmm.default, real(3, 5), real(3, 4), real(4, 5), **options)
+        yield case(aten.baddbmm.default, real(2, 3, 5), real(2, 3, 4), real(2, 4, 5), **options)
+        yield case(aten.addmv.default, real(3), real(3, 4), real(4), **options)
+
+
 def selection() -> Iterator[Any]:
     x = real(3, 5, 4).mul(4).round()
     for dims, keep in itertools.product(([0], [-1, 0], []), (False, True)):
@@ -266,6 +275,7 @@ GROUPS: list[Callable[[], Iterator[Any]]] = [
     convolutions,
     transposed_convolutions,
     indexing,
+    products,
     selection,
 ]
 

@@ -28,32 +28,38 @@ _PERIOD = 500  # changes between two looks at the price
 
 @kernel()
 def anneal(
-    line: Timeline, budget: int, changes: int, heat: float, cold: float, price: float, seed: int, best: Ints
+    line: Timeline,
+    budget: int,
+    first: int,
+    last: int,
+    changes: int,
+    heat: float,
+    cold: float,
+    price: Floats,
+    best: Ints,
 ) -> float:
-    """Anneal a timeline in place and copy the cheapest sequence that fits into `best`.
+    """Try the changes first..last of an annealing with `changes` changes, in place.
 
     Args:
         line: a valid timeline.
         budget: bytes that it may use.
-        changes: how many changes to try.
+        first, last, changes: which part of the annealing this is; also the seed of the random numbers.
         heat, cold: first and last temperature, in shares of the cost of one run.
-        price: cost, in shares of one run, of exceeding the budget by all of it; the first value.
-        seed: of the random numbers.
-        best: [slots] receives the slots of the cheapest sequence that fits.
+        price: [1] cost, in shares of one run, of exceeding the budget by all of it; carried from part to part.
+        best: [slots] receives the slots of the cheapest sequence of this part that fits.
 
     Returns:
-        Its cost, or infinity when no sequence fitted.
+        The cost of that sequence, or infinity when none fitted.
     """
-    np.random.seed(seed)
+    np.random.seed(first + changes)
     log = np.zeros((_CHAIN + 2, 3), dtype=np.int64)
     total = max(line.cost.sum(), 1e-300)
     cost = total_cost(line)
-    lowest = np.inf
-    fitting = 0
-    for change in range(changes):
+    lowest, fitting = np.inf, 0
+    for change in range(first, last):
         over = excess(line, budget)
-        if change % _PERIOD == 0:
-            price = _new_price(price, fitting)
+        if change % _PERIOD == 0 and change > first:
+            price[0] = _new_price(price[0], fitting)
             fitting = 0
         if over == 0.0:
             fitting += 1
@@ -63,7 +69,7 @@ def anneal(
         temperature = heat * (cold / heat) ** (change / changes)
         steps = _propose(line, budget, log)
         new_cost = cost + _cost_of(line, log, steps)
-        rise = (new_cost - cost) / total + price * (excess(line, budget) - over)
+        rise = (new_cost - cost) / total + price[0] * (excess(line, budget) - over)
         if steps > 0 and (rise <= 0 or np.random.random() < np.exp(-rise / temperature)):
             cost = new_cost
         else:
@@ -74,13 +80,13 @@ def anneal(
 @kernel()
 def excess(line: Timeline, budget: int) -> float:
     """The bytes over the budget, in shares of it."""
-    return max(0.0, (line.live[1] - budget) / max(budget, 1))
+    return float(max(0.0, (line.live[1] - budget) / max(budget, 1)))
 
 
 @kernel()
 def total_cost(line: Timeline) -> float:
     """The cost of every occurrence."""
-    return (line.cost * line.count).sum()
+    return float((line.cost * line.times).sum())
 
 
 @kernel()
@@ -179,7 +185,7 @@ def stretched(line: Timeline, node: int, slot: int, moment: int) -> bool:
 @kernel()
 def _waiting(line: Timeline, moment: int) -> int:
     """A random node whose value lives over the moment without being read or made there; -1 if there is none."""
-    nodes = line.count.size
+    nodes = line.times.size
     start = np.random.randint(nodes)
     found, tries, best = -1, 1 + np.random.randint(3), -1.0
     for offset in range(nodes):
@@ -198,7 +204,7 @@ def _waiting(line: Timeline, moment: int) -> int:
 @kernel()
 def waits(line: Timeline, node: int, moment: int) -> bool:
     """Whether the node's value lives over the moment, is not read or made there, and may be computed again."""
-    if line.once[node] or line.count[node] == line.at.shape[1]:
+    if line.once[node] or line.times[node] == line.at.shape[1]:
         return False
     source = earlier(line, node, moment) - 1
     if source < 0 or line.end[node, source] <= moment:
@@ -216,7 +222,7 @@ def waits(line: Timeline, node: int, moment: int) -> bool:
 @kernel()
 def free_slot_before(line: Timeline, node: int, slot: int, after: int) -> int:
     """An empty slot in (after, slot) for the node, as late as possible; -1 if there is none."""
-    if slot >= line.slots.size or line.once[node] or line.count[node] == line.at.shape[1]:
+    if slot >= line.slots.size or line.once[node] or line.times[node] == line.at.shape[1]:
         return -1
     if line.stage.size > 0:
         place = stage_slot(line.stage[slot], node)
@@ -239,7 +245,7 @@ def _take_back(line: Timeline, log: Ints) -> int:
     if repeated == 0:
         return 0
     node = line.repeated[np.random.randint(repeated)]
-    index = np.random.randint(line.count[node])
+    index = np.random.randint(line.times[node])
     if index == 0 and (line.stage.size > 0 or line.at[node, 1] > first_reader(line, node)):
         return 0
     return _do_remove(line, node, index, log, 0)
@@ -256,8 +262,8 @@ def _shift(line: Timeline, log: Ints) -> int:
     """Move one occurrence to another slot between its neighbours in time."""
     if line.stage.size > 0:
         return _shift_stage(line, log)
-    node = np.random.randint(line.count.size)
-    index = np.random.randint(line.count[node])
+    node = np.random.randint(line.times.size)
+    index = np.random.randint(line.times[node])
     low, high = 0, line.slots.size - 1
     if index > 0:
         low = line.at[node, index - 1] + 1
@@ -265,11 +271,11 @@ def _shift(line: Timeline, log: Ints) -> int:
         for position in range(line.pred_start[node], line.pred_start[node + 1]):
             low = max(low, line.at[line.pred[position], 0] + 1)
         high = min(high, first_reader(line, node) - 1)
-    if index + 1 < line.count[node]:
+    if index + 1 < line.times[node]:
         high = min(high, line.at[node, index + 1] - 1)
     here = line.at[node, index]
     if np.random.random() < 0.5:
-        reach = line.slots.size // line.count.size * 4
+        reach = line.slots.size // line.times.size * 4
         low, high = max(low, here - reach), min(high, here + reach)
     slot = low + np.random.randint(high - low + 1)
     if line.slots[slot] != EMPTY:
@@ -284,8 +290,8 @@ def _shift_stage(line: Timeline, log: Ints) -> int:
     if repeated == 0:
         return 0
     node = line.repeated[np.random.randint(repeated)]
-    index = 1 + np.random.randint(line.count[node] - 1)
-    nodes = line.count.size
+    index = 1 + np.random.randint(line.times[node] - 1)
+    nodes = line.times.size
     stage = line.stage[line.at[node, index]] + np.random.randint(-8, 9)
     if stage <= node or stage >= nodes:
         return 0

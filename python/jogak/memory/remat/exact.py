@@ -90,9 +90,7 @@ class _Model:
         lengths = [len(row) for row in self.rows]
         columns = np.fromiter((index for row in self.rows for index, _ in row), dtype=np.int32, count=sum(lengths))
         factors = np.fromiter((factor for row in self.rows for _, factor in row), dtype=np.float64, count=sum(lengths))
-        matrix = csr_array(
-            (factors, columns, np.cumsum([0, *lengths])), shape=(len(self.rows), len(self.objective))
-        )
+        matrix = csr_array((factors, columns, np.cumsum([0, *lengths])), shape=(len(self.rows), len(self.objective)))
         return milp(
             np.array(self.objective),
             integrality=np.array(self.integral),
@@ -168,10 +166,8 @@ class _Stages:
             self.model.add([(need, 1.0), (later, -1.0)], 0.0, math.inf)
         return need
 
-    def _fit(
-        self, stage: int, step: int, needs: Mapping[int, list[tuple[int, int | None]]], budget: int
-    ) -> None:
-        """The memory while `step` runs in `stage`: its result and scratch, what is needed later, what waits its turn."""
+    def _fit(self, stage: int, step: int, needs: Mapping[int, list[tuple[int, int | None]]], budget: int) -> None:
+        """What is in memory while `step` runs: its result and scratch, what is needed later, what waits its turn."""
         size = self.graph.size
         own = size[step] + self.graph.scratch_of(step)
         terms: list[tuple[int, float]] = []

@@ -17,12 +17,22 @@ from jogak.memory.remat.exact import ExactResult
 from jogak.memory.remat.graph import RematGraph
 from jogak.memory.remat.reduce import Choices, possible_choices
 
-_SCALE = 10**6  # integer cost of one run of every node
+_COSTS = 10**12  # the cost of one run of every node is at most this many integer units
 _LARGEST = 10**12  # memory is scaled down to at most this many units
 
 
+def interval_count(graph: RematGraph, cap: float) -> float:
+    """How many intervals a model needs that leaves out no plan with an added cost of at most `cap`."""
+    return len(graph) + sum(possible_choices(graph, cap).repeats)
+
+
 def solve_intervals(
-    graph: RematGraph, budget: int, time_limit: float, cap: float = math.inf, computations: int = 2, threads: int = 1
+    graph: RematGraph,
+    budget: int,
+    time_limit: float,
+    cap: float = math.inf,
+    computations: float = math.inf,
+    threads: int = 1,
 ) -> ExactResult:
     """Find the plan with the least added cost in which first computations keep to the order 0, 1, 2, ….
 
@@ -31,8 +41,8 @@ def solve_intervals(
         budget: bytes that no step may exceed.
         time_limit: seconds.
         cap: added cost of a plan that is known; costlier plans are not looked for.
-        computations: how often a node may be computed at most. The result is proven only when `cap` rules out more,
-            or when the bound is reached anyway.
+        computations: how often a node may be computed at most. With fewer than `cap` allows, the model is small and
+            quick, but its bound holds only for plans with as few, and `proven` is False.
         threads: how many the solver uses.
     """
     choices = possible_choices(graph, cap)
@@ -46,11 +56,20 @@ def solve_intervals(
     status = solver.solve(model.model)
     complete = all(repeats < computations for repeats in choices.repeats)
     if status == cp_model.INFEASIBLE:
-        return ExactResult(None, math.inf if complete else 0.0, complete)
-    bound = solver.best_objective_bound * graph.total_cost / _SCALE if complete else 0.0
+        return ExactResult(None, math.inf, complete)
+    bound = max(0.0, solver.best_objective_bound) * model.unit
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return ExactResult(None, bound, False)
     return ExactResult(model.sequence(solver), bound, complete and status == cp_model.OPTIMAL)
+
+
+def _cost_unit(graph: RematGraph) -> float:
+    """What counts as 1: the greatest common divisor of whole costs, if it is coarse enough."""
+    if all(float(cost).is_integer() for cost in graph.cost):
+        unit = math.gcd(*(int(cost) for cost in graph.cost))
+        if 0 < graph.total_cost <= unit * _COSTS:
+            return unit
+    return max(graph.total_cost / _COSTS, 1e-300)
 
 
 def _point(stage: int, node: int) -> int:
@@ -65,8 +84,9 @@ class _Interval(NamedTuple):
 
 
 class _Model:
-    def __init__(self, graph: RematGraph, choices: Choices, computations: int) -> None:
+    def __init__(self, graph: RematGraph, choices: Choices, computations: float) -> None:
         self.model, self.graph, self.choices = cp_model.CpModel(), graph, choices
+        self.unit = _cost_unit(graph)
         self.intervals: list[list[_Interval]] = []
         for node, repeats in enumerate(choices.repeats):
             self.intervals.append([self._first(node)])
@@ -132,16 +152,15 @@ class _Model:
         return self.model.new_optional_interval_var(interval.start, length, end, interval.active, "kept")
 
     def pay(self, cap: float) -> None:
-        """The objective: what the repeats cost, rounded to a millionth of one run."""
-        scale = _SCALE / max(self.graph.total_cost, 1e-300)
+        """The objective: what the repeats cost, rounded down to units so that it stays a bound."""
         cost = sum(
-            round(self.graph.cost[interval.node] * scale) * interval.active
+            math.floor(self.graph.cost[interval.node] / self.unit) * interval.active
             for intervals in self.intervals
             for interval in intervals
             if interval.active is not None
         )
         if not math.isinf(cap):
-            self.model.add(cost <= math.ceil(cap * scale) + len(self.graph))
+            self.model.add(cost <= math.ceil(cap / self.unit))
         self.model.minimize(cost)
 
     def sequence(self, solver: cp_model.CpSolver) -> list[int]:

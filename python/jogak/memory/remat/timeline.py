@@ -30,7 +30,7 @@ class Timeline(NamedTuple):
         slots: [s] the node in each slot, or EMPTY.
         at: [n, limit] slots of each node's occurrences, rising.
         end: [n, limit] last slot in which each occurrence's value lives.
-        count: [n] number of occurrences.
+        times: [n] number of occurrences.
         live: [2s] maximum of live bytes under each tree node; the leaf of slot p is s + p.
         lazy: [s] bytes added to everything under each inner tree node.
         repeated: [n + 1] nodes with several occurrences; the last entry is how many there are.
@@ -49,7 +49,7 @@ class Timeline(NamedTuple):
     slots: Ints
     at: Ints
     end: Ints
-    count: Ints
+    times: Ints
     live: Ints
     lazy: Ints
     repeated: Ints
@@ -142,7 +142,7 @@ def peak_slot(line: Timeline) -> int:
 @kernel()
 def earlier(line: Timeline, node: int, slot: int) -> int:
     """How many occurrences of the node come before the slot."""
-    low, high = 0, line.count[node]
+    low, high = 0, line.times[node]
     while low < high:
         middle = (low + high) >> 1
         if line.at[node, middle] < slot:
@@ -171,7 +171,7 @@ def next_use(line: Timeline, node: int, after: int) -> int:
     for index in range(line.succ_start[node], line.succ_start[node + 1]):
         reader = line.succ[index]
         before = earlier(line, reader, after + 1)
-        if before < line.count[reader]:
+        if before < line.times[reader]:
             found = min(found, line.at[reader, before])
     return found
 
@@ -179,7 +179,7 @@ def next_use(line: Timeline, node: int, after: int) -> int:
 @kernel()
 def insert(line: Timeline, node: int, slot: int) -> None:
     """Compute the node in an empty slot."""
-    index, count = earlier(line, node, slot), line.count[node]
+    index, count = earlier(line, node, slot), line.times[node]
     until = line.at[node, index] if index < count else line.slots.size - 1
     end = last_use(line, node, slot, until)
     if index > 0 and line.end[node, index - 1] > slot:
@@ -190,7 +190,7 @@ def insert(line: Timeline, node: int, slot: int) -> None:
         line.at[node, later] = line.at[node, later - 1]
         line.end[node, later] = line.end[node, later - 1]
     line.at[node, index], line.end[node, index] = slot, end
-    line.count[node] = count + 1
+    line.times[node] = count + 1
     line.slots[slot] = node
     if count == 1:
         _enlist(line, node)
@@ -207,14 +207,14 @@ def insert(line: Timeline, node: int, slot: int) -> None:
 @kernel()
 def remove(line: Timeline, node: int, index: int) -> None:
     """Take back the occurrence `index` of the node."""
-    slot, end, count = line.at[node, index], line.end[node, index], line.count[node]
+    slot, end, count = line.at[node, index], line.end[node, index], line.times[node]
     add_range(line, slot, end, -line.size[node])
     add_range(line, slot, slot, -line.scratch[node])
     line.slots[slot] = EMPTY
     for later in range(index, count - 1):
         line.at[node, later] = line.at[node, later + 1]
         line.end[node, later] = line.end[node, later + 1]
-    line.count[node] = count - 1
+    line.times[node] = count - 1
     if count == 2:
         _delist(line, node)
     if index > 0 and end > slot:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from jogak.ir.rewrite.build import top_level
-
 from jogak.partition.optimize.collectives import (
     ALL_GATHER,
     ALL_REDUCE,

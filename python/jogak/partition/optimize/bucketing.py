@@ -1,0 +1,148 @@
+"""Bucketing: small collectives that can wait for each other become one, as in PyTorch's DistributedDataParallel.
+
+A collective can wait until something needs its result. In program order those that wait are gathered, and when the
+first of their results is needed all that lie alike (kind, axes, combiner, element type) are done in one, at the place of the last: this
+needs the fewest collectives, and each is still as early as its last operand. What it saves is latency; what it costs is
+copying into the buffer and out of it, so large ones stay alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch_mlir import ir
+
+from jogak.cost.model import CostModel
+from jogak.ir.rewrite.build import top_level
+from jogak.ir.structured import element_of, is_tensor, region_values
+from jogak.partition.optimize.collectives import (
+    ALL_GATHER,
+    ALL_REDUCE,
+    REDUCE_SCATTER,
+    VIEWS,
+    axes_of,
+    group_size,
+    reduction_of,
+    size_of,
+)
+from jogak.partition.optimize.packing import emit_bucket, needs_transpose
+from jogak.sharding.graph import ELEMENT_BYTES
+from jogak.sharding.mesh import Mesh
+
+_BUCKETED = (ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER)
+_Key = tuple[str, tuple[int, ...], str, str]
+
+
+@dataclass(eq=False)
+class _Bucket:
+    """Collectives that wait for each other.
+
+    Attributes:
+        key: what they have in common.
+        members: in program order.
+        waiting: ops in between that only need results of members, or of each other, and can wait with them.
+        bytes: of all buffers; the larger of operand and result.
+    """
+
+    key: _Key
+    members: list[ir.Operation] = field(default_factory=list)
+    waiting: list[ir.Operation] = field(default_factory=list)
+    bytes: int = 0
+
+
+class _Walk:
+    """The state of one walk over a function."""
+
+    def __init__(self, mesh: Mesh, cost: CostModel, limit: int) -> None:
+        self.mesh = mesh
+        self.cost = cost
+        self.limit = limit
+        self.open: dict[_Key, _Bucket] = {}
+        self.carried: dict[ir.Value, tuple[_Bucket, ...]] = {}
+        self.saved = 0
+
+    def visit(self, op: ir.Operation) -> None:
+        """Let an op wait, or complete what it needs; a collective begins to wait."""
+        needed = self.needed(op)
+        if needed and _can_wait(op):
+            for bucket in needed:
+                bucket.waiting.append(op)
+            self.carried |= dict.fromkeys(op.results, needed)
+            return
+        for bucket in needed:
+            self.close(bucket)
+        if op.name in _BUCKETED and self.copying(op) < self.seconds(op, 0):
+            self.add(op)
+
+    def needed(self, op: ir.Operation) -> tuple[_Bucket, ...]:
+        """The open buckets whose results an op reads."""
+        read = (bucket for value in [*op.operands, *region_values(op)] for bucket in self.carried.get(value, ()))
+        return tuple(bucket for bucket in dict.fromkeys(read) if self.open.get(bucket.key) is bucket)
+
+    def seconds(self, op: ir.Operation, bytes_: int) -> float:
+        """Of a collective like `op` on a buffer of this size."""
+        axes = tuple(self.mesh.axes[axis] for axis in axes_of(op))
+        return self.cost.collective(op.name.removeprefix("shard."), axes, bytes_)
+
+    def copying(self, op: ir.Operation) -> float:
+        """Seconds that one member spends on packing and unpacking: its part of the buffer, and moves of its own."""
+        kernels = (op.name != ALL_REDUCE and needs_transpose(op)) + (op.name == ALL_GATHER)
+        return self.cost.copy(_bytes(op)) * (1 + kernels) - self.cost.copy(0)
+
+    def gain(self, bucket: _Bucket) -> float:
+        """Seconds that doing the members in one saves."""
+        members = bucket.members
+        apart = sum(self.seconds(op, _bytes(op)) - self.copying(op) for op in members)
+        return apart - self.seconds(members[0], bucket.bytes) - self.cost.copy(0)
+
+    def add(self, op: ir.Operation) -> None:
+        """Let a collective wait for others like it."""
+        key = (op.name, axes_of(op), reduction_of(op), element_of(op.operands[0]))
+        if key in self.open and self.open[key].bytes + _bytes(op) > self.limit:
+            self.close(self.open[key])
+        bucket = self.open.setdefault(key, _Bucket(key))
+        bucket.members.append(op)
+        bucket.bytes += _bytes(op)
+        self.carried[op.results[0]] = (bucket,)
+
+    def close(self, bucket: _Bucket) -> None:
+        """Replace the members of a bucket by one collective, where that is a gain."""
+        del self.open[bucket.key]
+        if len(bucket.members) < 2 or self.gain(bucket) <= 0:
+            return
+        values = emit_bucket(bucket.members, group_size(bucket.members[0], self.mesh))
+        place = values[-1].owner.operation
+        for op in bucket.waiting:
+            if op.is_before_in_block(place):
+                op.move_after(place)
+                place = op
+        for op, value in zip(bucket.members, values, strict=True):
+            op.results[0].replace_all_uses_with(value)
+            op.erase()
+        self.saved += len(values) - 1
+
+
+def bucket_collectives(function: ir.Operation, mesh: Mesh, cost: CostModel, limit: int) -> int:
+    """Bucket the collectives of a per-device program; return how many fewer it has.
+
+    Args:
+        cost: what a collective and a copy take.
+        limit: the most bytes in one bucket.
+    """
+    walk = _Walk(mesh, cost, limit)
+    for op in top_level(function):
+        walk.visit(op)
+    return walk.saved
+
+
+def _bytes(op: ir.Operation) -> int:
+    return max(size_of(op.operands[0]), size_of(op.results[0])) * ELEMENT_BYTES.get(element_of(op.operands[0]), 4)
+
+
+def _can_wait(op: ir.Operation) -> bool:
+    """Whether an op may be done later at no cost: a reshape, or arithmetic on single numbers (a loss)."""
+    if op.name in VIEWS:
+        return True
+    if op.name != "linalg.generic":
+        return False
+    return all(size_of(value) == 1 for value in [*op.operands, *op.results] if is_tensor(value))

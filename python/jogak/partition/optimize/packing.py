@@ -1,0 +1,127 @@
+"""Several collectives as one on a buffer that holds all their operands side by side.
+
+An all-reduce does not care where an element lies: the buffer is a row. What a reduce-scatter gives to each device, and
+what an all-gather takes from it, is a row of a matrix with a row for each device of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from torch_mlir import ir
+
+from jogak.ir.build import elementwise
+from jogak.ir.rewrite.build import reshape
+from jogak.ir.structured import shape_of
+from jogak.partition.optimize.collectives import (
+    ALL_GATHER,
+    ALL_REDUCE,
+    REDUCE_SCATTER,
+    attributes_of,
+    cause_of,
+    rebuilt,
+)
+
+_DIMS = {REDUCE_SCATTER: "scatter_dim", ALL_GATHER: "gather_axis"}
+
+
+def dim_of(op: ir.Operation) -> int:
+    """The dimension that a collective scatters into or gathers; 0 for an all-reduce."""
+    return int(ir.IntegerAttr(op.attributes[_DIMS[op.name]]).value) if op.name in _DIMS else 0
+
+
+def needs_transpose(op: ir.Operation) -> bool:
+    """Whether the parts of the devices lie interleaved in memory, so that packing has to move them apart."""
+    return prod(shape_of(op.operands[0])[: dim_of(op)]) > 1
+
+
+def emit_bucket(members: Sequence[ir.Operation], devices: int) -> list[ir.Value]:
+    """One collective for several of one kind, axes, combiner and element type, behind the last of them.
+
+    Args:
+        members: in program order.
+        devices: in each group.
+
+    Returns:
+        for each member what replaces its result; the last is made last.
+    """
+    first, loc = members[0], members[-1].location
+    ip = ir.InsertionPoint.after(members[-1])
+    with ip, loc:
+        rows = [_packed(op, devices, ip, loc) for op in members]
+        widths = [shape_of(row)[-1] for row in rows]
+        rank, total = len(shape_of(rows[0])), sum(widths)
+        buffer = _concatenated(rows, total)
+        lengths = {ALL_REDUCE: 1, REDUCE_SCATTER: 1, ALL_GATHER: devices}
+        shape = [lengths[first.name], total][-rank:]
+        made = _collective(first, buffer, shape, _told(members))
+        results = []
+        for number, op in enumerate(members):
+            piece = _slice(made, sum(widths[:number]), widths[number])
+            results.append(_unpacked(op, piece, devices, ip, loc))
+        return results
+
+
+def _told(members: Sequence[ir.Operation]) -> str:
+    causes = dict.fromkeys(text for text in map(cause_of, members) if text)
+    return ": ".join([f"{len(members)} in one bucket", *(["; ".join(causes)] if causes else [])])
+
+
+def _collective(first: ir.Operation, buffer: ir.Value, shape: Sequence[int], cause: str) -> ir.Value:
+    changes = {}
+    if first.name in _DIMS:
+        name = _DIMS[first.name]
+        changes[name] = ir.IntegerAttr.get(attributes_of(first)[name].type, 0)
+    return rebuilt(first, buffer, shape, cause, **changes).results[0]
+
+
+def _packed(op: ir.Operation, devices: int, ip: ir.InsertionPoint, loc: ir.Location) -> ir.Value:
+    """The operand as a row, or as a matrix with a row for each device."""
+    value = op.operands[0]
+    shape = shape_of(value)
+    if op.name == ALL_REDUCE:
+        return reshape(value, (prod(shape),), ip=ip, loc=loc)
+    if op.name == ALL_GATHER:
+        return reshape(value, (1, prod(shape)), ip=ip, loc=loc)
+    dim = dim_of(op)
+    if needs_transpose(op):
+        value = reshape(value, (prod(shape[:dim]), devices, prod(shape[dim:]) // devices), ip=ip, loc=loc)
+        value = _swapped(value)
+    return reshape(value, (devices, prod(shape) // devices), ip=ip, loc=loc)
+
+
+def _unpacked(op: ir.Operation, piece: ir.Value, devices: int, ip: ir.InsertionPoint, loc: ir.Location) -> ir.Value:
+    if op.name == ALL_GATHER and needs_transpose(op):
+        shape, dim = shape_of(op.operands[0]), dim_of(op)
+        piece = reshape(piece, (devices, prod(shape[:dim]), prod(shape[dim:])), ip=ip, loc=loc)
+        piece = reshape(_swapped(piece), (prod(shape) * devices,), ip=ip, loc=loc)
+    flat = reshape(piece, (prod(shape_of(piece)),), ip=ip, loc=loc)
+    return reshape(flat, shape_of(op.results[0]), ip=ip, loc=loc)
+
+
+def _swapped(value: ir.Value) -> ir.Value:
+    """The first two dimensions of three exchanged."""
+    first, second, third = shape_of(value)
+    type_ = ir.RankedTensorType.get([second, first, third], ir.RankedTensorType(value.type).element_type)
+    map_ = ir.AffineMap.get(3, 0, [ir.AffineDimExpr.get(1), ir.AffineDimExpr.get(0), ir.AffineDimExpr.get(2)])
+    return elementwise([value], [map_], type_, lambda element: element)
+
+
+def _concatenated(rows: Sequence[ir.Value], total: int) -> ir.Value:
+    shape = [*shape_of(rows[0])[:-1], total]
+    type_ = ir.RankedTensorType.get(shape, ir.RankedTensorType(rows[0].type).element_type)
+    dim = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), len(shape) - 1)
+    return ir.Operation.create("tensor.concat", [type_], list(rows), {"dim": dim}).results[0]
+
+
+def _slice(value: ir.Value, offset: int, width: int) -> ir.Value:
+    """Columns of a buffer, from `offset` on."""
+    shape = [*shape_of(value)[:-1], width]
+    lists = {"offsets": [*[0] * (len(shape) - 1), offset], "sizes": shape, "strides": [1] * len(shape)}
+    attributes: dict[str, ir.Attribute] = {
+        f"static_{name}": ir.DenseI64ArrayAttr.get(values) for name, values in lists.items()
+    }
+    attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get([1, 0, 0, 0])
+    type_ = ir.RankedTensorType.get(shape, ir.RankedTensorType(value.type).element_type)
+    return ir.Operation.create("tensor.extract_slice", [type_], [value], attributes).results[0]

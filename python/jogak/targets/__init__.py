@@ -1,0 +1,1 @@
+"""What the per-device programs can run on, besides the simulator."""

@@ -1,0 +1,40 @@
+// RUN: jogak-opt %s --split-input-file --verify-diagnostics --pass-pipeline='builtin.module(jogak-propagate)'
+
+// expected-error @+1 {{the module declares no mesh}}
+module {
+  func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
+    return %x : tensor<8xf32>
+  }
+}
+
+// -----
+
+shard.grid @mesh(shape = 2) {jogak.axes = ["data"]}
+// expected-error @+1 {{unknown mesh axis 'model'}}
+func.func @main(%x: tensor<8xf32> {jogak.constraint = "[model]"}) -> tensor<8xf32> {
+  return %x : tensor<8xf32>
+}
+
+// -----
+
+shard.grid @mesh(shape = 2) {jogak.axes = ["data"]}
+// expected-error @+1 {{[data, _] has 2 dimensions, the value has 1}}
+func.func @main(%x: tensor<8xf32> {jogak.constraint = "[data, _]"}) -> tensor<8xf32> {
+  return %x : tensor<8xf32>
+}
+
+// -----
+
+#id = affine_map<(d0) -> (d0)>
+
+shard.grid @mesh(shape = 2) {jogak.axes = ["data"]}
+func.func @main(%x: tensor<8xf32> {jogak.constraint = "[data]"}) -> tensor<7xf32> {
+  %s = tensor.extract_slice %x[0] [7] [1] : tensor<8xf32> to tensor<7xf32>
+  %e = tensor.empty() : tensor<7xf32>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]} ins(%s : tensor<7xf32>) outs(%e : tensor<7xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = math.exp %in : f32
+    linalg.yield %0 : f32
+  } -> tensor<7xf32>
+  return %y : tensor<7xf32>
+}
