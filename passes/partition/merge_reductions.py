@@ -22,8 +22,8 @@ class MergeReductions(Pass):
     Before: the program of one device.
 
     After: no elementwise op adds or subtracts two values, used nowhere else, that equal collectives made: reductions by
-    sum, gathers or all-to-alls, with reshapes behind them. The sum is an op of its own in front of one collective. It is
-    the same up to rounding.
+    sum, gathers or all-to-alls, with reshapes behind them. The sum is an op of its own in front of one collective. It
+    is the same up to rounding.
 
     Options: none.
 

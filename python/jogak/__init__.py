@@ -1,7 +1,7 @@
 """Jogak: from one PyTorch model to the programs that many devices run.
 
-`jogak.compile(model, args, mesh="data=2,model=2")` is the Python form of `jogak compile`. Importing this package imports
-neither torch nor MLIR.
+`jogak.compile(model, args, mesh="data=2,model=2")` is the Python form of `jogak compile`. Importing this package
+imports neither torch nor MLIR.
 """
 
 from __future__ import annotations

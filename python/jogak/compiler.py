@@ -132,7 +132,13 @@ def _compile(
     with _phase("import", seconds, progress):
         imported = importer(configuration.model, configuration.options)
     made = Compilation(
-        configuration, mesh, cost, imported.module, weights=imported.weights, reference=imported.reference, seconds=seconds
+        configuration,
+        mesh,
+        cost,
+        imported.module,
+        weights=imported.weights,
+        reference=imported.reference,
+        seconds=seconds,
     )
     steps: dict[str, Callable[[Compilation, Registry], None]] = {
         "normalize": _normalize,

@@ -17,8 +17,11 @@ from jogak.cli.doctor import doctor
 from jogak.cli.explain import explain
 from jogak.cli.guard import guarded
 from jogak.cli.machine import machine_commands
+from jogak.cli.pack import pack
 from jogak.cli.plugins import plugins
+from jogak.cli.remat import remat
 from jogak.cli.run import run
+from jogak.cli.solve import solve
 from jogak.cli.zoo import zoo
 from jogak.errors import EXIT_OK, UsageError, nearest
 
@@ -38,6 +41,9 @@ app.command("zoo")(zoo)
 app.add_typer(machine_commands, name="machine")
 app.command("plugins")(plugins)
 app.command("doctor")(doctor)
+app.command("solve")(solve)
+app.command("remat")(remat)
+app.command("pack")(pack)
 
 
 @app.callback()

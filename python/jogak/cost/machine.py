@@ -148,7 +148,7 @@ class Machine:
         return {axis: parts[axis] for axis in mesh.axes}
 
     def spans(self, mesh: Mesh, axes: Sequence[str]) -> tuple[Span, ...]:
-        """The levels that the groups of a collective over `axes` lie on, innermost first; () for groups of one device."""
+        """The levels that groups of a collective over `axes` lie on, innermost first; () for groups of one device."""
         links = self.axis_links(mesh)
         counts: dict[Level, int] = {}
         for axis in sorted(axes, key=mesh.index, reverse=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from torch_mlir import ir
 
@@ -126,11 +127,7 @@ class Structured:
     @cached_property
     def flops(self) -> float:
         """Arithmetic operations: ops of the region times iterations."""
-        count = sum(op.operation.name not in FREE_OPS for op in self.body.operations)
-        iterations = 1.0
-        for size in self.sizes:
-            iterations *= max(size, 1)
-        return count * iterations
+        return float(region_arithmetic(self.op) * prod(max(size, 1) for size in self.sizes))
 
 
 def _read_map(attribute: ir.Attribute) -> tuple[LinearExpr | None, ...]:
@@ -206,6 +203,11 @@ def region_ops(op: ir.Operation) -> Iterator[ir.Operation]:
             for inner in block.operations:
                 yield inner.operation
                 yield from region_ops(inner.operation)
+
+
+def region_arithmetic(op: ir.Operation) -> int:
+    """How many arithmetic operations one iteration of a `linalg` op takes."""
+    return sum(inner.operation.name not in FREE_OPS for inner in op.regions[0].blocks[0].operations)
 
 
 def region_values(op: ir.Operation) -> Iterator[ir.Value]:

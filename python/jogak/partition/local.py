@@ -81,16 +81,16 @@ def _shrink_slice(op: ir.Operation, whole: tuple[int, ...], dims: tuple[tuple[in
 
 def _localize_generic(op: ir.Operation, split: Split) -> None:
     body = [inner.operation for inner in op.regions[0].blocks[0].operations]
-    for inner in body:
-        if inner.name == "linalg.index":
-            loop = int(ir.IntegerAttr(inner.attributes["dim"]).value)
-            if split.assignment.get(loop):
-                _shift_index(inner, split.offset(loop))
     extracts = [inner for inner in body if inner.name == "tensor.extract"]
     tables = list(dict.fromkeys(extract.operands[0] for extract in extracts))
     table_dims = split.rule.operands[len(split.rule.operands) - len(tables) :]
     for extract in extracts:
         _localize_read(extract, table_dims[tables.index(extract.operands[0])], split)
+    for inner in body:
+        if inner.name == "linalg.index" and list(inner.results[0].uses):
+            loop = int(ir.IntegerAttr(inner.attributes["dim"]).value)
+            if split.assignment.get(loop):
+                _shift_index(inner, split.offset(loop))
 
 
 def _shift_index(index: ir.Operation, offset: ir.Value) -> None:

@@ -107,7 +107,7 @@ def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
 
 
 def is_view(op: ir.Operation) -> bool:
-    """Whether the result of an op is bytes of its operand, in their order: a reshape, or a slice that is one stretch of memory."""
+    """Whether the result of an op is bytes of its operand, in their order: a reshape, or a slice in one stretch."""
     if op.name != "tensor.extract_slice":
         return op.name in VIEWS
     shape, sizes = shape_of(op.operands[0]), list(op.attributes["static_sizes"])

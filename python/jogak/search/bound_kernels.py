@@ -29,6 +29,46 @@ def _send_left(buffer: Floats, w: Floats, message: Floats) -> None:
         message[s] = best
 
 
+@kernel()
+def _receive(
+    v: int,
+    forward: bool,
+    first: Ints,
+    left: Ints,
+    right: Ints,
+    table: Ints,
+    pair: Floats,
+    begin: Ints,
+    edges: Ints,
+    at_left: Ints,
+    to_left: Floats,
+    at_right: Ints,
+    to_right: Floats,
+    choice: Ints,
+    greedy: Floats,
+    total: Floats,
+) -> int:
+    """Fill `total` with the sum of the messages to v; returns how many neighbours are still ahead in the sweep.
+
+    `greedy` gains the messages from those ahead, and the costs of the chosen states of the others.
+    """
+    total[:] = 0
+    ahead = 0
+    for p in range(begin[v], begin[v + 1]):
+        e = edges[p]
+        is_left = left[e] == v
+        message = to_left[at_left[e] : at_left[e + 1]] if is_left else to_right[at_right[e] : at_right[e + 1]]
+        kb = first[right[e] + 1] - first[right[e]]
+        start, stride = table[e] + choice[left[e]] * kb, 1
+        if is_left:
+            start, stride = table[e] + choice[right[e]], kb
+        for s in range(len(total)):
+            total[s] += message[s]
+            greedy[s] += message[s] if is_left == forward else pair[start + s * stride]
+        ahead += 1 if is_left == forward else 0
+    return ahead
+
+
 @kernel(
     "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], f8[::1],"
     "b1, f8[::1], i8[::1]"
@@ -67,31 +107,13 @@ def pass_messages(
     for step in range(size):
         v = step if forward else size - 1 - step
         lo, hi = first[v], first[v + 1]
-        total = marginal[lo:hi]
-        total[:] = unary[lo:hi]
-        greedy = unary[lo:hi].copy()
-        ahead, behind = 0, 0
-        for p in range(begin[v], begin[v + 1]):
-            e = edges[p]
-            kb = first[right[e] + 1] - first[right[e]]
-            is_left = left[e] == v
-            message = to_left[at_left[e] : at_left[e + 1]] if is_left else to_right[at_right[e] : at_right[e + 1]]
-            for s in range(hi - lo):
-                total[s] += message[s]
-            if is_left == forward:
-                ahead += 1
-                for s in range(hi - lo):
-                    greedy[s] += message[s]
-            else:
-                behind += 1
-                if is_left:
-                    t = choice[right[e]]
-                    for s in range(hi - lo):
-                        greedy[s] += pair[table[e] + s * kb + t]
-                else:
-                    row = table[e] + choice[left[e]] * kb
-                    for s in range(hi - lo):
-                        greedy[s] += pair[row + s]
+        total, greedy = marginal[lo:hi], unary[lo:hi].copy()
+        ahead = _receive(
+            v, forward, first, left, right, table, pair, begin, edges, at_left, to_left, at_right, to_right, choice,
+            greedy, total,
+        )  # fmt: skip
+        total += unary[lo:hi]
+        behind = begin[v + 1] - begin[v] - ahead
         choice[v] = greedy.argmin()
         share = 1.0 / max(ahead, behind, 1)
         least = total.min()

@@ -21,6 +21,8 @@ _SMALLEST_CORE, _LARGEST_CORE = 2_000, 400_000
 _GROW, _SHRINK = 1.3, 0.6
 # A core solved within this share of the whole time may grow.
 _QUICK = 0.05
+# Before any choice is known, better prices help more than a longer search in a core.
+_BLIND = 0.02
 # HiGHS's bounds hold up to its tolerances.
 _MIP_TOLERANCE = 1e-7
 
@@ -40,7 +42,7 @@ class Cores:
         while time.monotonic() < deadline and not self._best.proven:
             begun = time.monotonic()
             blind = self._best.choice is None
-            finished = self._solve(deadline)
+            finished = self._solve(min(deadline, begun + _BLIND * whole) if blind else deadline)
             self._rounds += 1
             if blind and self._best.choice is None:
                 return
@@ -63,7 +65,7 @@ class Cores:
             best.impossible = complete and current is None
             best.settled = complete
             return True
-        result = solve_mip(core.graph, core.memory, None, deadline)
+        result = solve_mip(core.graph, core.memory, deadline)
         if result.choice is not None:
             best.offer(core.expand(result.choice))
         if complete:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from jogak.search.flat import Usage, offsets
 from jogak.search.jit import INFINITY, Bools, Floats, Ints, kernel
+
+Segments: TypeAlias = tuple[Ints, Ints, Ints, Ints, Floats]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Memory:
     rows: Ints
     amount: Floats
     capacity: Floats
+
+    @property
+    def segments(self) -> Segments:
+        """Everything but the capacity, as the kernels of the primal search take it."""
+        return self.row_of, self.lower, self.upper, self.rows, self.amount
 
 
 def crowded_times(usage: Usage) -> Ints:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
-from scipy.sparse import csr_array, vstack  # type: ignore[import-untyped]
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, vstack
 
 from jogak.search.bound_kernels import occupy
 from jogak.search.flat import Graph, offsets
@@ -41,11 +41,10 @@ class MipResult:
     proven: bool
 
 
-def solve_mip(graph: Graph, memory: Memory, prices: Floats | None, deadline: float) -> MipResult:
+def solve_mip(graph: Graph, memory: Memory, deadline: float) -> MipResult:
     """Minimize cost under the memory limit; memory rows are added for the times at which an answer overflows.
 
     Args:
-        prices: of each time in `memory`; the times with the highest prices get a row at once. None when unknown.
         deadline: value of `time.monotonic()` at which to stop.
     """
     cost, consistency, right_side = _pairwise_rows(graph)
@@ -53,7 +52,8 @@ def solve_mip(graph: Graph, memory: Memory, prices: Floats | None, deadline: flo
     scale = max(float(np.abs(cost[finite]).max(initial=1.0)), 1.0) / _COST_SCALE
     integrality = (np.arange(len(cost)) < len(graph.unary)).astype(np.int64)[finite]
     consistency = consistency[:, finite]
-    times = _first_times(memory, prices)
+    spread = np.linspace(0, max(len(memory.capacity) - 1, 0), min(len(memory.capacity), _FIRST_TIMES))
+    times = np.unique(spread.astype(np.int64))
     profile = np.zeros(len(memory.capacity))
     while True:
         remaining = deadline - time.monotonic()
@@ -107,15 +107,6 @@ def _stdout_to_stderr() -> Iterator[None]:
 def _round(graph: Graph, x: Floats) -> Ints:
     order = np.lexsort((-x[: len(graph.unary)], np.repeat(np.arange(graph.size), graph.states)))
     return order[graph.first[:-1]] - graph.first[:-1]
-
-
-def _first_times(memory: Memory, prices: Floats | None) -> Ints:
-    count = len(memory.capacity)
-    spread = np.unique(np.linspace(0, max(count - 1, 0), min(count, _FIRST_TIMES)).astype(np.int64))
-    if prices is None or count == 0:
-        return spread
-    costly = np.argsort(-prices, kind="stable")[:_FIRST_TIMES]
-    return np.union1d(spread, costly[prices[costly] > 0])
 
 
 def _worst_times(overflow: Floats) -> Ints:

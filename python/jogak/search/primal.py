@@ -55,8 +55,7 @@ class Descent:
         for _ in range(sweeps):
             changed = descend(
                 graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, *self._incidence,
-                memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, memory.capacity, choice,
-                profile, order, price,
+                memory.segments, memory.capacity, choice, profile, order, price,
             )  # fmt: skip
             if changed == 0:
                 return

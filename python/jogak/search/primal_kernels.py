@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jogak.search.jit import INFINITY, Floats, Ints, kernel
+from jogak.search.memory import Segments
 
 
 @kernel(fast=True)
@@ -13,6 +14,17 @@ def _least_room(lower: int, upper: int, profile: Floats, capacity: Floats) -> fl
     for t in range(lower, upper):
         left = capacity[t] - profile[t]
         room = left if left < room else room
+    return room
+
+
+@kernel()
+def _rooms(v: int, segments: Segments, profile: Floats, capacity: Floats) -> Floats:
+    """For each memory segment of v, the least memory that is left while it lasts."""
+    row_of, lower, upper, _, _ = segments
+    room = np.empty(row_of[v + 1] - row_of[v])
+    for p in range(len(room)):
+        q = row_of[v] + p
+        room[p] = _least_room(lower[q], upper[q], profile, capacity)
     return room
 
 
@@ -26,9 +38,108 @@ def _added_overflow(lower: int, upper: int, extra: float, profile: Floats, capac
     return change
 
 
+@kernel()
+def _costs_of_states(
+    v: int,
+    first: Ints,
+    unary: Floats,
+    left: Ints,
+    right: Ints,
+    table: Ints,
+    pair: Floats,
+    begin: Ints,
+    edges: Ints,
+    choice: Ints,
+) -> Floats:
+    """What each state of v costs while its neighbours keep their states."""
+    costs = unary[first[v] : first[v + 1]].copy()
+    for p in range(begin[v], begin[v + 1]):
+        e = edges[p]
+        kb = first[right[e] + 1] - first[right[e]]
+        start, stride = table[e] + choice[left[e]] * kb, 1
+        if left[e] == v:
+            start, stride = table[e] + choice[right[e]], kb
+        for s in range(len(costs)):
+            costs[s] += pair[start + s * stride]
+    return costs
+
+
+@kernel()
+def _charge(
+    v: int,
+    old: int,
+    new: int,
+    price: float,
+    room: Floats,
+    segments: Segments,
+    profile: Floats,
+    capacity: Floats,
+) -> float:
+    """The price of a change of state: infinite when it adds to an overflow, negative when it takes from one."""
+    row_of, lower, upper, rows, amount = segments
+    charge = 0.0
+    for q in range(row_of[v], row_of[v + 1]):
+        extra = amount[rows[q] + new] - amount[rows[q] + old]
+        left = room[q - row_of[v]]
+        if extra <= left and (extra >= 0 or left >= 0):
+            continue
+        if extra > 0:
+            return INFINITY
+        if price < INFINITY:
+            charge += price * _added_overflow(lower[q], upper[q], extra, profile, capacity)
+    return charge
+
+
+@kernel()
+def _open_costs(
+    v: int,
+    s: int,
+    first: Ints,
+    left: Ints,
+    right: Ints,
+    table: Ints,
+    pair: Floats,
+    begin: Ints,
+    edges: Ints,
+    costs: Floats,
+) -> float:
+    """Add what state s of v costs the states of the variables after it; returns the least that those cost."""
+    for p in range(begin[v], begin[v + 1]):
+        e = edges[p]
+        if left[e] != v:
+            continue
+        w = right[e]
+        kb = first[w + 1] - first[w]
+        for t in range(kb):
+            costs[first[w] + t] += pair[table[e] + s * kb + t]
+    least = 0.0
+    for w in range(v + 1, len(first) - 1):
+        least += costs[first[w] : first[w + 1]].min()
+    return least
+
+
+@kernel()
+def _place(
+    v: int,
+    s: int,
+    sign: int,
+    segments: Segments,
+    profile: Floats,
+    capacity: Floats,
+) -> bool:
+    """Add (sign 1) or take away (-1) the usage of a state; returns whether memory suffices where it changed."""
+    row_of, lower, upper, rows, amount = segments
+    fits = True
+    for q in range(row_of[v], row_of[v + 1]):
+        for t in range(lower[q], upper[q]):
+            profile[t] += sign * amount[rows[q] + s]
+            fits = fits and profile[t] <= capacity[t]
+    return fits
+
+
 @kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1],"
-    "f8[::1], f8[::1], i8[::1], f8[::1], i8[::1], f8"
+    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1],"
+    "Tuple((i8[::1], i8[::1], i8[::1], i8[::1], f8[::1])), f8[::1], i8[::1], f8[::1], i8[::1], f8"
 )
 def descend(
     first: Ints,
@@ -39,11 +150,7 @@ def descend(
     pair: Floats,
     begin: Ints,
     edges: Ints,
-    row_of: Ints,
-    lower: Ints,
-    upper: Ints,
-    rows: Ints,
-    amount: Floats,
+    segments: Segments,
     capacity: Floats,
     choice: Ints,
     profile: Floats,
@@ -66,23 +173,11 @@ def descend(
         k = first[v + 1] - first[v]
         if k == 1:
             continue
-        costs = unary[first[v] : first[v + 1]].copy()
-        for p in range(begin[v], begin[v + 1]):
-            e = edges[p]
-            kb = first[right[e] + 1] - first[right[e]]
-            if left[e] == v:
-                for s in range(k):
-                    costs[s] += pair[table[e] + s * kb + choice[right[e]]]
-            else:
-                row = table[e] + choice[left[e]] * kb
-                for s in range(k):
-                    costs[s] += pair[row + s]
+        costs = _costs_of_states(v, first, unary, left, right, table, pair, begin, edges, choice)
         old = choice[v]
         if price == INFINITY and costs.min() >= costs[old]:
             continue
-        room = np.empty(row_of[v + 1] - row_of[v])
-        for q in range(row_of[v], row_of[v + 1]):
-            room[q - row_of[v]] = _least_room(lower[q], upper[q], profile, capacity)
+        room = _rooms(v, segments, profile, capacity)
         if price < INFINITY and (len(room) == 0 or room.min() >= 0):
             continue
         best, best_change = old, 0.0
@@ -92,29 +187,21 @@ def descend(
             change = costs[s] - costs[old]
             if price == INFINITY and change >= best_change:
                 continue
-            for q in range(row_of[v], row_of[v + 1]):
-                extra = amount[rows[q] + s] - amount[rows[q] + old]
-                if extra <= room[q - row_of[v]] and (extra >= 0 or room[q - row_of[v]] >= 0):
-                    continue
-                if extra > 0:
-                    change = INFINITY
-                elif price < INFINITY:
-                    change += price * _added_overflow(lower[q], upper[q], extra, profile, capacity)
+            change += _charge(v, old, s, price, room, segments, profile, capacity)
             if change < best_change - 1e-9 * abs(costs[s]):
                 best, best_change = s, change
         if best == old:
             continue
-        for q in range(row_of[v], row_of[v + 1]):
-            extra = amount[rows[q] + best] - amount[rows[q] + old]
-            profile[lower[q] : upper[q]] += extra
+        _place(v, old, -1, segments, profile, capacity)
+        _place(v, best, 1, segments, profile, capacity)
         choice[v] = best
         changed += 1
     return changed
 
 
 @kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1],"
-    "f8[::1], f8[::1], f8, i8, i8[::1]"
+    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1],"
+    "Tuple((i8[::1], i8[::1], i8[::1], i8[::1], f8[::1])), f8[::1], f8, i8, i8[::1]"
 )
 def enumerate_choices(
     first: Ints,
@@ -125,11 +212,7 @@ def enumerate_choices(
     pair: Floats,
     begin: Ints,
     edges: Ints,
-    row_of: Ints,
-    lower: Ints,
-    upper: Ints,
-    rows: Ints,
-    amount: Floats,
+    segments: Segments,
     capacity: Floats,
     ceiling: float,
     budget: int,
@@ -137,13 +220,9 @@ def enumerate_choices(
 ) -> float:
     """Depth-first branch and bound over all choices; for problems of few variables.
 
-    The bound of a partial choice is its own cost plus, for each open variable, its cheapest state given the choices
-    so far; cost tables must be nonnegative for that.
-
-    Args:
-        ceiling: only choices that cost less are of interest.
-        budget: number of partial choices to look at before giving up.
-        best: filled with the best choice.
+    A partial choice is bounded by its own cost plus the cheapest state of each open variable given the choices so far;
+    cost tables must be nonnegative for that. `best` is filled with the best choice that costs less than `ceiling`;
+    `budget` limits the number of partial choices.
 
     Returns:
         The least cost, `ceiling` when no choice costs less, not-a-number when the budget ran out.
@@ -164,8 +243,7 @@ def enumerate_choices(
             continue
         v = depth
         if current[v] >= 0:
-            for q in range(row_of[v], row_of[v + 1]):
-                profile[lower[q] : upper[q]] -= amount[rows[q] + current[v]]
+            _place(v, current[v], -1, segments, profile, capacity)
         current[v] += 1
         s = current[v]
         if s == first[v + 1] - first[v]:
@@ -175,27 +253,12 @@ def enumerate_choices(
         looked += 1
         if looked > budget:
             return np.nan
-        fits = True
-        for q in range(row_of[v], row_of[v + 1]):
-            profile[lower[q] : upper[q]] += amount[rows[q] + s]
-            for t in range(lower[q], upper[q]):
-                fits = fits and profile[t] <= capacity[t]
-        if not fits:
+        if not _place(v, s, 1, segments, profile, capacity):
             continue
-        costs, following = open_costs[depth], open_costs[depth + 1]
+        costs, following = open_costs[v], open_costs[v + 1]
         following[:] = costs
-        for p in range(begin[v], begin[v + 1]):
-            e = edges[p]
-            if left[e] != v:
-                continue
-            w = right[e]
-            kb = first[w + 1] - first[w]
-            for t in range(kb):
-                following[first[w] + t] += pair[table[e] + s * kb + t]
-        paid[depth + 1] = paid[depth] + costs[first[v] + s]
-        bound = paid[depth + 1]
-        for w in range(depth + 1, size):
-            bound += following[first[w] : first[w + 1]].min()
-        if bound < ceiling:
+        paid[v + 1] = paid[v] + costs[first[v] + s]
+        least = _open_costs(v, s, first, left, right, table, pair, begin, edges, following)
+        if paid[v + 1] + least < ceiling:
             depth += 1
     return ceiling

@@ -82,19 +82,31 @@ def _settle(current: Reduced, usage: Usage) -> Reduced:
         graph = merged.graph
         memory = build_memory(usage, graph.states, merged.root, merged.position, merged.state)
         merged = replace(merged, memory=memory, possible=memory.capacity.min(initial=0) >= 0)
-        unchanged = (
-            turn > 0 and len(graph.unary) == len(current.graph.unary) and len(graph.pair) == len(current.graph.pair)
-        )
+        unchanged = turn > 0 and _same_size(merged, current)
         current = merged
-        if unchanged or not merged.possible or turn == _ROUNDS - 1:
+        if unchanged or not merged.possible:
             return current
         if _remove_states(current) <= _FEW * len(graph.unary) and turn > 0:
             break
-    final = _merge(current)
-    if final is None:
-        return replace(current, possible=False)
-    memory = build_memory(usage, final.graph.states, final.root, final.position, final.state)
-    return replace(final, memory=memory, possible=memory.capacity.min(initial=0) >= 0)
+    return _finish(current, usage)
+
+
+def _finish(current: Reduced, usage: Usage) -> Reduced:
+    """Merge until nothing changes: afterwards every state has a possible partner in each table."""
+    while True:
+        merged = _merge(current)
+        if merged is None:
+            return replace(current, possible=False)
+        unchanged = _same_size(merged, current)
+        current = merged
+        if unchanged:
+            break
+    memory = build_memory(usage, current.graph.states, current.root, current.position, current.state)
+    return replace(current, memory=memory, possible=memory.capacity.min(initial=0) >= 0)
+
+
+def _same_size(one: Reduced, other: Reduced) -> bool:
+    return len(one.graph.unary) == len(other.graph.unary) and len(one.graph.pair) == len(other.graph.pair)
 
 
 def _merge(current: Reduced) -> Reduced | None:

@@ -80,8 +80,7 @@ def _enumerate(reduced: Reduced, best: Incumbent) -> bool:
     choice = np.zeros(graph.size, np.int64)
     cost = enumerate_choices(
         graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, *incidence(graph),
-        memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, memory.capacity, INFINITY, _BUDGET,
-        choice,
+        memory.segments, memory.capacity, INFINITY, _BUDGET, choice,
     )  # fmt: skip
     if math.isnan(cost):
         return False

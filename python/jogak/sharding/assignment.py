@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from jogak.cost.machine import computing_element
@@ -16,7 +17,7 @@ from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.projection import Assignment, Axes, is_expressible, project
 from jogak.sharding.reshard import route
-from jogak.sharding.rule import FactorKind
+from jogak.sharding.rule import FactorKind, OpShardingRule
 from jogak.sharding.sharding import Sharding
 
 
@@ -33,6 +34,10 @@ class Choice:
     seconds: float
 
 
+_Placed = tuple[tuple[int, ...], str, Sharding]
+"""Shape, element type and placement of a tensor."""
+
+
 def assign(node: Node, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, cost: CostModel) -> Choice:
     """The cheapest assignment of mesh axes to the factors of `node`.
 
@@ -44,6 +49,23 @@ def assign(node: Node, graph: Graph, shardings: Sequence[Sharding], mesh: Mesh, 
     Args:
         shardings: how each value of the graph lies.
     """
+    places = tuple(
+        None if value is None else (graph.values[value].shape, graph.values[value].element, shardings[value])
+        for value in (*node.operands, *node.results)
+    )
+    return _assign(node.rule, places, node.flops, mesh, cost)
+
+
+@lru_cache(maxsize=65536)
+def _assign(
+    rule: OpShardingRule, places: tuple[_Placed | None, ...], flops: float, mesh: Mesh, cost: CostModel
+) -> Choice:
+    """The choice depends on nothing else of the program: ops of repeated layers are decided once."""
+    graph = Graph()
+    values = [None if placed is None else graph.add_value(placed[0], placed[1]) for placed in places]
+    shardings = [placed[2] for placed in places if placed is not None]
+    results = tuple(value for value in values[len(rule.operands) :] if value is not None)
+    node = Node(0, "", rule, tuple(values[: len(rule.operands)]), results, flops=flops)
     found = list(candidates(node, shardings, mesh))
     if is_reduction(node):
         parts = [_parts(assignment, mesh) for assignment in found]

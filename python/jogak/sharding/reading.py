@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import source_location
-from jogak.ir.structured import Structured, element_of, is_tensor, shape_of
+from jogak.ir.structured import element_of, is_tensor, region_arithmetic, shape_of
 from jogak.plugin import RuleFunction
 from jogak.sharding.graph import Graph, Node
+from jogak.sharding.rule import OpShardingRule
 from jogak.sharding.rules import rule_of, tensor_operands
 
 
@@ -73,10 +75,18 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
         if is_tensor(result):
             reading.values[result] = graph.add_value(shape_of(result), element_of(result), location.scope, index)
     results = tuple(reading.values[result] for result in op.results if is_tensor(result))
-    flops = Structured(op).flops if op.name == "linalg.generic" else 0.0
-    node = Node(index, op.name, rule_of(op, plugins), operands, results, str(location), flops)
+    rule = rule_of(op, plugins)
+    node = Node(index, op.name, rule, operands, results, str(location), _flops(op, rule))
     graph.nodes.append(node)
     reading.ops.append(op)
+
+
+def _flops(op: ir.Operation, rule: OpShardingRule) -> float:
+    """Arithmetic operations of a `linalg.generic`, whose loops are the first factors of its rule."""
+    if op.name != "linalg.generic":
+        return 0.0
+    loops = rule.factors[: len(op.attributes["iterator_types"])]
+    return float(region_arithmetic(op) * prod(max(loop.size, 1) for loop in loops))
 
 
 def argument_names(function: ir.Operation) -> list[str]:

@@ -41,7 +41,8 @@ class Layer(nn.Module):
         scores = query @ key.transpose(2, 3) / (width // self.heads) ** 0.5
         mixed = (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).reshape(batch, length, width)
         x = self.norm_1(x + self.proj(mixed))
-        return self.norm_2(x + self.down(functional.gelu(self.up(x))))
+        result: Tensor = self.norm_2(x + self.down(functional.gelu(self.up(x))))
+        return result
 
 
 class Stack(nn.Module):

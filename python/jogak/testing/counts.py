@@ -99,7 +99,9 @@ CHECKS = (
         (*_MLP_BATCH, *_MLP),
         {"all_reduce": 6},
     ),
-    Check("C9", "conv net, 3 layers, data parallel: 1 + 2 per BN", "conv_net", "data=4", _CONV_BATCH, {"all_reduce": 7}),
+    Check(
+        "C9", "conv net, 3 layers, data parallel: 1 + 2 per BN", "conv_net", "data=4", _CONV_BATCH, {"all_reduce": 7}
+    ),
     Check(
         "C10",
         "conv net, 4 layers, channels sharded: L-1",

@@ -13,6 +13,7 @@ from jogak.ir.context import new_context, parse_module
 from jogak.ir.grid import declare_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
+from jogak.ir.pipelines import PARTITION
 from jogak.partition.partition import partition
 from jogak.runtime.program import Program, load_program
 from jogak.runtime.sharded import shard_value, unshard_value
@@ -27,6 +28,8 @@ from jogak.testing.whim import WhimCost
 
 MESHES = ((2,), (4,), (8,), (3,), (6,), (2, 2), (2, 4), (4, 2), (2, 3), (1, 4), (2, 1), (2, 2, 2))
 TOLERANCE = 1e-6
+AFTER_PARTITION = PARTITION.replace("jogak-partition,", "")
+"""What a compilation does with the program of one device: it optimizes the collectives."""
 MOST_VALUE = 4
 
 
@@ -40,6 +43,7 @@ class Case:
         mesh: the mesh.
         seed: of the argument values.
         whim: seed of random prices that partition decides by; None: the prices of a machine.
+        optimized: whether the collectives are optimized as a compilation does it.
     """
 
     program: str
@@ -47,6 +51,7 @@ class Case:
     mesh: Mesh
     seed: int
     whim: int | None = None
+    optimized: bool = False
 
 
 def case_of(program: str, mesh: Mesh, seed: int = 0) -> Case:
@@ -69,7 +74,7 @@ def random_case(random: Random, program: str) -> Case:
     else:
         annotate(function, reading, [random_sharding(value, mesh, random) for value in reading.graph.values])
     whim = random.randrange(2**31) if random.random() < 0.7 else None
-    return Case(program, str(module), mesh, random.randrange(2**31), whim)
+    return Case(program, str(module), mesh, random.randrange(2**31), whim, random.random() < 0.5)
 
 
 def random_sharding(value: Value, mesh: Mesh, random: Random) -> Sharding:
@@ -134,6 +139,8 @@ def partitioned(case: Case) -> ir.Module:
     else:
         partition(module, function, case.mesh, {}, WhimCost(case.mesh, case.whim))
         module.operation.verify()
+    if case.optimized:
+        run_pipeline(module, AFTER_PARTITION)
     return module
 
 

@@ -212,7 +212,7 @@ def mutants(draw: st.DrawFn) -> dict[str, Any]:
                     table.pop(key, None)
                 case "add":
                     table[draw(st.sampled_from(["other", "f16", "topology", "memory"]))] = draw(VALUES)
-        elif isinstance(table, list) and len(table) > key:
+        elif isinstance(table, list) and isinstance(key, int) and len(table) > key:
             table[key] = draw(VALUES)
     return data
 

@@ -197,6 +197,22 @@ func.func @main(%x: tensor<4x6xf32> {jogak.constraint = "[a, _]"}) -> tensor<4x1
 }""",
         {},
     ),
+    "a window over a slice of a constant": (
+        "a=2",
+        """
+func.func @main(%w: tensor<2xf32>) -> tensor<4x3xf32> {
+  %t = arith.constant dense<[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]> : tensor<4x4xf32>
+  %z = arith.constant dense<0.0> : tensor<4x3xf32>
+  %y = linalg.generic {indexing_maps = [affine_map<(n, i, k) -> (n, i + k)>, affine_map<(n, i, k) -> (k)>, affine_map<(n, i, k) -> (n, i)>], iterator_types = ["parallel", "parallel", "reduction"]} ins(%t, %w : tensor<4x4xf32>, tensor<2xf32>) outs(%z : tensor<4x3xf32>) attrs = {jogak.constraint = "[a, _]"} {
+  ^bb0(%p: f32, %q: f32, %o: f32):
+    %m = arith.mulf %p, %q : f32
+    %s = arith.addf %o, %m : f32
+    linalg.yield %s : f32
+  } -> tensor<4x3xf32>
+  return %y : tensor<4x3xf32>
+}""",  # noqa: E501
+        {"all_slice": 1},
+    ),
     "an op without a rule works on whole tensors": (
         "a=2",
         """

@@ -1,1 +1,1 @@
-"""Optimization of the collectives of a per-device program: free functions that the passes of `passes/partition` call."""
+"""Optimization of the collectives of a per-device program: free functions that `passes/partition` calls."""

@@ -1,9 +1,9 @@
 """Bucketing: small collectives that can wait for each other become one, as in PyTorch's DistributedDataParallel.
 
 A collective can wait until something needs its result. In program order those that wait are gathered, and when the
-first of their results is needed all that lie alike (kind, axes, combiner, element type) are done in one, at the place of the last: this
-needs the fewest collectives, and each is still as early as its last operand. What it saves is latency; what it costs is
-copying into the buffer and out of it, so large ones stay alone.
+first of their results is needed all that lie alike (kind, axes, combiner, element type) are done in one, at the place
+of the last: this needs the fewest collectives, and each is still as early as its last operand. What it saves is
+latency; what it costs is copying into the buffer and out of it, so large ones stay alone.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class _Walk:
     def seconds(self, op: ir.Operation, bytes_: int) -> float:
         """Of a collective like `op` on a buffer of this size."""
         axes = tuple(self.mesh.axes[axis] for axis in axes_of(op))
-        return self.cost.collective(op.name.removeprefix("shard."), axes, bytes_)
+        return float(self.cost.collective(op.name.removeprefix("shard."), axes, bytes_))
 
     def copying(self, op: ir.Operation) -> float:
         """Seconds that one member spends on packing and unpacking: its part of the buffer, and moves of its own."""
         kernels = (op.name != ALL_REDUCE and needs_transpose(op)) + (op.name == ALL_GATHER)
-        return self.cost.copy(_bytes(op)) * (1 + kernels) - self.cost.copy(0)
+        return float(self.cost.copy(_bytes(op)) * (1 + kernels) - self.cost.copy(0))
 
     def gain(self, bucket: _Bucket) -> float:
         """Seconds that doing the members in one saves."""

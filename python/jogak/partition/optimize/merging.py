@@ -145,7 +145,7 @@ def _climb(scalar: ir.Value) -> Iterator[tuple[ir.Operation, int]]:
 def _take_out(op: ir.Operation, pair: _Pair) -> tuple[ir.Operation, ir.Operation]:
     """Add two operands in front of the ops that make them; return what replaces `op`, and the sum."""
     maps = indexing_maps(op)
-    first, second = (owner_of(op.operands[number]) for number in (pair.first, pair.second))
+    first, second = (op.operands[number].owner.operation for number in (pair.first, pair.second))
     later = second if first.is_before_in_block(second) else first
     with ir.InsertionPoint.after(later), later.location:
         sum_ = _sum(first.operands[0], second.operands[0], maps[pair.first], maps[pair.second], pair.opposed)
@@ -181,9 +181,9 @@ def _sum(x: ir.Value, y: ir.Value, one: ir.AffineMap, other: ir.AffineMap, oppos
 
 def _leave_out(op: ir.Operation, number: int) -> None:
     """Take an operand out of the sum that it enters in the region of `op`."""
-    use = only_use(op.regions[0].blocks[0].arguments[number])
+    (use,) = op.regions[0].blocks[0].arguments[number].uses
     while use.owner.name == "arith.negf":
-        use = only_use(use.owner.results[0])
+        (use,) = use.owner.results[0].uses
     inner = use.owner.operation
     rest = inner.operands[1 - use.operand_number]
     if use.operand_number == 0 and inner.name in ("arith.subf", "arith.subi"):

@@ -88,7 +88,9 @@ def _stride(tensor: Tensor, exprs: Sequence[Linear], shape: Sequence[int], sizes
             strides[loop] += coefficient * step
     used = {loop for expr in exprs for loop, _ in expr.terms}
     view = [size if loop in used else 1 for loop, size in enumerate(sizes)]
-    return tensor.contiguous().as_strided(view, strides, offset)
+    # The third argument of as_strided counts from the start of the storage, which a slice does not begin at.
+    start = tensor.contiguous().reshape(-1)[offset:] if offset else tensor.contiguous()
+    return start.as_strided(view, strides)
 
 
 def index_along(emit: Emitter, loop: int, sizes: Sequence[int]) -> Tensor:

@@ -1,1 +1,0 @@
-"""What the per-device programs can run on, besides the simulator."""
