@@ -46,7 +46,7 @@ def test_two_reductions_a_layer_and_direction(folder):
         ("attn.qkv", "backward"),
         ("mlp.up", "backward"),
     ]:
-        pattern = rf"blocks\.{{0,1}}\.{re.escape(name)}: all_reduce on model, \S+ KiB each, 2 times\n.*{part}"
+        pattern = rf"blocks\.\{{0,1\}}\.{re.escape(name)}: all_reduce on model, \S+ KiB each, 2 times\n.*{part}"
         assert re.search(pattern, told), (name, told)
     manifest = json.loads((folder / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["predicted"]["collectives"]["all_reduce"]["by_axis"]["model"]["count"] == 8

@@ -132,22 +132,21 @@ def _do_remove(line: Timeline, node: int, index: int, log: Ints, steps: int) -> 
 
 @kernel()
 def _propose(line: Timeline, budget: int, log: Ints) -> int:
-    """Apply one random change; returns how many entries of the log describe it."""
-    draw = np.random.random()
-    if line.live[1] > budget:
-        if draw < 0.6:
-            return _evict(line, peak_slot(line), log, 0)
-        if draw < 0.8:
-            return _take_back(line, log)
-        return _shift(line, log)
-    if draw < 0.4:
+    """Apply one random change; returns how many entries of the log describe it.
+
+    Over the budget most changes drop a value from the peak. Under it, they take a repeat back, which may need another
+    one elsewhere.
+    """
+    draw, over = np.random.random(), line.live[1] > budget
+    drop = draw < 0.6 if over else 0.4 <= draw < 0.55
+    back = 0.6 <= draw < 0.8 if over else draw < 0.4
+    steps = 0
+    if back:
         steps = _take_back(line, log)
-        if steps > 0 and line.live[1] > budget:
-            steps = _evict(line, peak_slot(line), log, steps)
-        return steps
-    if draw < 0.55:
-        return _evict(line, peak_slot(line), log, 0)
-    return _shift(line, log)
+        drop = steps > 0 and not over and line.live[1] > budget
+    if drop:
+        return _evict(line, peak_slot(line), log, steps)
+    return steps if back else _shift(line, log)
 
 
 @kernel()
@@ -260,10 +259,26 @@ def first_reader(line: Timeline, node: int) -> int:
 @kernel()
 def _shift(line: Timeline, log: Ints) -> int:
     """Move one occurrence to another slot between its neighbours in time."""
+    repeated = line.repeated[line.repeated.size - 1]
+    if line.stage.size > 0 and repeated == 0:
+        return 0
     if line.stage.size > 0:
-        return _shift_stage(line, log)
-    node = np.random.randint(line.times.size)
-    index = np.random.randint(line.times[node])
+        node = line.repeated[np.random.randint(repeated)]
+        index = 1 + np.random.randint(line.times[node] - 1)
+        slot = _near_stage(line, node, line.stage[line.at[node, index]])
+    else:
+        node = np.random.randint(line.times.size)
+        index = np.random.randint(line.times[node])
+        slot = _slot_between(line, node, index)
+    if slot < 0 or line.slots[slot] != EMPTY:
+        return 0
+    steps = _do_remove(line, node, index, log, 0)
+    return _do_insert(line, node, slot, log, steps)
+
+
+@kernel()
+def _slot_between(line: Timeline, node: int, index: int) -> int:
+    """A random slot in which the occurrence may stand, half of the time one close to where it stands."""
     low, high = 0, line.slots.size - 1
     if index > 0:
         low = line.at[node, index - 1] + 1
@@ -273,30 +288,14 @@ def _shift(line: Timeline, log: Ints) -> int:
         high = min(high, first_reader(line, node) - 1)
     if index + 1 < line.times[node]:
         high = min(high, line.at[node, index + 1] - 1)
-    here = line.at[node, index]
     if np.random.random() < 0.5:
-        reach = line.slots.size // line.times.size * 4
+        here, reach = line.at[node, index], line.slots.size // line.times.size * 4
         low, high = max(low, here - reach), min(high, here + reach)
-    slot = low + np.random.randint(high - low + 1)
-    if line.slots[slot] != EMPTY:
-        return 0
-    steps = _do_remove(line, node, index, log, 0)
-    return _do_insert(line, node, slot, log, steps)
+    return low + np.random.randint(high - low + 1)
 
 
 @kernel()
-def _shift_stage(line: Timeline, log: Ints) -> int:
-    repeated = line.repeated[line.repeated.size - 1]
-    if repeated == 0:
-        return 0
-    node = line.repeated[np.random.randint(repeated)]
-    index = 1 + np.random.randint(line.times[node] - 1)
-    nodes = line.times.size
-    stage = line.stage[line.at[node, index]] + np.random.randint(-8, 9)
-    if stage <= node or stage >= nodes:
-        return 0
-    slot = stage_slot(stage, node)
-    if line.slots[slot] != EMPTY:
-        return 0
-    steps = _do_remove(line, node, index, log, 0)
-    return _do_insert(line, node, slot, log, steps)
+def _near_stage(line: Timeline, node: int, stage: int) -> int:
+    """The node's slot in a stage up to 8 away; -1 if there is no such stage."""
+    stage += np.random.randint(-8, 9)
+    return stage_slot(stage, node) if node < stage < line.times.size else -1
