@@ -25,7 +25,14 @@ def random_problem(generator: random.Random, *, nodes: int = 10, strategies: int
     edges = [generator.choice(pairs) for _ in range(generator.randint(0, 2 * size))] if pairs else []
     tables = [_table(generator, counts[i], counts[j]) for i, j in edges]
     limit = generator.choice([None, generator.randint(0, 20 * size), generator.randint(5 * size, 15 * size)])
-    return Problem(costs, usages, intervals, edges, tables, limit)
+    owners = [generator.randrange(size) for _ in range(generator.choice([0, 0, 1, size]))]
+    extra_rows = [(i, *_row(generator, counts[i])) for i in owners]
+    return Problem(costs, usages, intervals, edges, tables, limit, extra_rows)
+
+
+def _row(generator: random.Random, count: int) -> tuple[list[int], list[int]]:
+    interval = sorted((generator.randint(0, 6), generator.randint(0, 6)))
+    return interval, [FORBIDDEN if generator.random() < 0.02 else generator.randint(0, 15) for _ in range(count)]
 
 
 def _cost(generator: random.Random, forbidden: float) -> int:
@@ -45,18 +52,19 @@ def best_by_enumeration(problem: Problem) -> int | None:
     """
     shape = tuple(len(row) for row in problem.costs)
     total = np.zeros(shape)
-    for i, (row, usage) in enumerate(zip(problem.costs, problem.usages, strict=True)):
-        possible = np.array([INFINITY if u >= FORBIDDEN else 0.0 for u in usage])
-        total += _along(_finite(row) + possible, shape, i)
+    for i, row in enumerate(problem.costs):
+        total += _along(_finite(row), shape, i)
+    for i, _, usage in problem.rows():
+        total += _along(np.array([INFINITY if u >= FORBIDDEN else 0.0 for u in usage]), shape, i)
     for (i, j), table in zip(problem.edges, problem.edge_costs, strict=True):
         costs = _finite(table).reshape(shape[i], shape[j])
         total += _along(costs if i < j else costs.T, shape, *sorted((i, j)))
     if problem.limit is not None:
-        for time in {lower for lower, upper in problem.intervals if lower < upper}:
-            live = [i for i, (lower, upper) in enumerate(problem.intervals) if lower <= time < upper]
+        for time in {lower for _, (lower, upper), _ in problem.rows() if lower < upper}:
+            live = [(i, usage) for i, (lower, upper), usage in problem.rows() if lower <= time < upper]
             used = np.zeros(shape)
-            for i in live:
-                used += _along(np.array(problem.usages[i], dtype=np.float64), shape, i)
+            for i, usage in live:
+                used += _along(np.array(usage, dtype=np.float64), shape, i)
             total[used > problem.limit] = INFINITY
     least = float(total.min())
     return None if least == INFINITY else int(least)

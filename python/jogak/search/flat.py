@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -43,15 +44,17 @@ class Graph:
 
 @dataclass(frozen=True)
 class Usage:
-    """The memory that each node of the problem as it was given occupies.
+    """The memory that the nodes of the problem as it was given occupy, in rows: one or more for each node.
 
     Attributes:
-        first: the states of each node, as in `Graph`.
-        amount: usage of each state.
-        lower, upper: the half-open interval of each node; empty when the node occupies no memory.
+        node: the node of each row.
+        first: `first[r]:first[r + 1]` are the usages of row r in `amount`, one for each strategy of its node.
+        amount: the usages.
+        lower, upper: the half-open interval of each row; empty when the row occupies no memory.
         limit: infinite when there is none.
     """
 
+    node: Ints
     first: Ints
     amount: Floats
     lower: Ints
@@ -74,16 +77,33 @@ def incidence(graph: Graph) -> tuple[Ints, Ints]:
 
 def flatten(problem: Problem) -> tuple[Graph, Usage]:
     """Put a problem into flat arrays; what is impossible becomes infinite."""
-    first = offsets(np.array([len(row) for row in problem.costs], dtype=np.int64))
-    unary = np.fromiter(chain.from_iterable(problem.costs), np.float64)
-    amount = np.fromiter(chain.from_iterable(problem.usages), np.float64)
-    unary[(unary >= FORBIDDEN) | (amount >= FORBIDDEN)] = INFINITY
-    amount[amount >= FORBIDDEN] = 0
+    first, unary = _join(problem.costs)
+    unary[unary >= FORBIDDEN] = INFINITY
     ends = np.array(problem.edges, dtype=np.int64).reshape(-1, 2)
-    table = offsets(np.array([len(row) for row in problem.edge_costs], dtype=np.int64))
-    pair = np.fromiter(chain.from_iterable(problem.edge_costs), np.float64)
+    table, pair = _join(problem.edge_costs)
     pair[pair >= FORBIDDEN] = INFINITY
-    times = np.array(problem.intervals, dtype=np.int64).reshape(-1, 2)
-    limit = INFINITY if problem.limit is None else float(problem.limit)
+    usage = _flat_usage(problem)
+    impossible = np.flatnonzero(usage.amount >= FORBIDDEN)
+    row = np.searchsorted(usage.first, impossible, side="right") - 1
+    unary[first[usage.node[row]] + impossible - usage.first[row]] = INFINITY
+    usage.amount[impossible] = 0
     graph = Graph(first, unary, np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1]), table, pair)
-    return graph, Usage(first, amount, np.ascontiguousarray(times[:, 0]), np.ascontiguousarray(times[:, 1]), limit)
+    return graph, usage
+
+
+def _flat_usage(problem: Problem) -> Usage:
+    extra = problem.extra_rows
+    node = np.array([*range(len(problem.costs)), *(row[0] for row in extra)], dtype=np.int64)
+    first, amount = _join([*problem.usages, *(row[2] for row in extra)])
+    times = np.array([*problem.intervals, *(row[1] for row in extra)], dtype=np.int64).reshape(-1, 2)
+    limit = INFINITY if problem.limit is None else float(problem.limit)
+    lower, upper = np.ascontiguousarray(times[:, 0]), np.ascontiguousarray(times[:, 1])
+    return Usage(node, first, amount, lower, upper, limit)
+
+
+def _join(rows: Sequence[Sequence[int]]) -> tuple[Ints, Floats]:
+    """Where each row starts, and the rows one after another as doubles."""
+    first = offsets(np.fromiter(map(len, rows), np.int64, len(rows)))
+    if rows and all(isinstance(row, np.ndarray) for row in rows):
+        return first, np.concatenate(rows).astype(np.float64)
+    return first, np.fromiter(chain.from_iterable(rows), np.float64, first[-1])

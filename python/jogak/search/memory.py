@@ -39,7 +39,7 @@ class Memory:
 
 
 def crowded_times(usage: Usage) -> Ints:
-    """Times at which the set of nodes in memory is not contained in the set of another time, sorted."""
+    """Times at which the set of rows in memory is not contained in the set of another time, sorted."""
     used = usage.lower < usage.upper
     lower, upper = usage.lower[used], usage.upper[used]
     if usage.amount.min(initial=0) < 0:
@@ -66,17 +66,18 @@ def build_memory(usage: Usage, states: Ints, root: Ints, position: Ints, state: 
     used = np.flatnonzero(usage.lower < usage.upper)
     lower, upper = np.searchsorted(times, usage.lower[used]), np.searchsorted(times, usage.upper[used])
     when = np.concatenate([lower, upper])
-    node = np.tile(used, 2)
+    row = np.tile(used, 2)
     sign = np.repeat(np.array([1, -1]), len(used))
-    order = np.lexsort((when, root[node]))
-    when, node, sign = when[order], node[order], sign[order]
+    order = np.lexsort((when, root[usage.node[row]]))
+    when, row, sign = when[order], row[order], sign[order]
+    node = usage.node[row]
     width = states[root[node]]
     amount = np.zeros(int(width.sum()))
     change = np.zeros(len(times) + 1)
     owner, lower, upper, rows = (np.zeros(len(when), np.int64) for _ in range(4))
     peak = np.zeros(len(times) + 1)
     count = sum_segments(
-        when, node, sign, root, states, position, state, usage.first, usage.amount, change, peak,
+        when, node, sign, root, states, position, state, usage.first[row], usage.amount, change, peak,
         owner, lower, upper, rows, amount,
     )  # fmt: skip
     capacity = usage.limit - np.cumsum(change)[:-1]
@@ -129,7 +130,9 @@ def sum_segments(
     """Sweep over the events of each variable and write its segments; returns their number.
 
     Args:
-        when, node, sign: the events, sorted by variable and time: node starts (1) or ends (-1) to occupy memory.
+        when, node, sign: the events, sorted by variable and time: a row of a node starts (1) or ends (-1) to occupy
+            memory.
+        first: where the usages of the row of each event start in `usage`.
         change: filled with the changes over time of the summed least usages.
         peak: filled with the changes over time of the summed largest usages beyond the least.
         owner, lower, upper, rows, amount: filled, as in `Memory`.
@@ -143,7 +146,7 @@ def sum_segments(
             current[:k] = 0
         i = node[p]
         for s in range(k):
-            current[s] += sign[p] * usage[first[i] + state[position[i] + s]]
+            current[s] += sign[p] * usage[first[p] + state[position[i] + s]]
         if p + 1 == len(when) or root[node[p + 1]] != v or when[p + 1] == when[p]:
             continue
         least, most = current[:k].min(), current[:k].max()

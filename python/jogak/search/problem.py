@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeAlias
 
 from jogak.errors import JogakError
 
 FORBIDDEN = 10**18
+
+_ONE_EACH = "a node needs one cost and one usage for each of its strategies"
+
+Row: TypeAlias = tuple[int, Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
 class Problem:
     """Choose one strategy for each node; minimize node costs plus edge costs under a limit on memory.
 
-    Costs and usages are integers; a cost or usage of `FORBIDDEN` (10^18) or more means "impossible".
+    Costs and usages are integers; a cost or usage of `FORBIDDEN` (10^18) or more means "impossible". Rows of costs and
+    usages may be lists or one-dimensional integer arrays of numpy; arrays are read faster, and edges may share one.
 
     Attributes:
         costs: `costs[i][s]`, what strategy s of node i costs.
@@ -24,6 +30,10 @@ class Problem:
         edges: `edges[e] = (i, j)`, two different nodes; several edges may join the same two.
         edge_costs: `edge_costs[e][s_i * k_j + s_j]`, where k_j is the number of strategies of j.
         limit: what the summed usage may not exceed at any time; None for no limit.
+        extra_rows: further memory, each `(node, (lower, upper), usages)` with one usage for each strategy of the node.
+            A node may have any number of them beside its interval of above; where they overlap in time they add up.
+            So a folded layer, one node that stands for many, occupies different amounts at different times:
+            `Problem(..., intervals=[(0, 4)], usages=[[8, 4]], extra_rows=[(0, (4, 9), [2, 1]), (0, (9, 12), [6, 3])])`.
     """
 
     costs: Sequence[Sequence[int]]
@@ -32,6 +42,13 @@ class Problem:
     edges: Sequence[Sequence[int]]
     edge_costs: Sequence[Sequence[int]]
     limit: int | None
+    extra_rows: Sequence[Row] = ()
+
+    def rows(self) -> Iterator[Row]:
+        """All memory rows: one for each node, then the extra ones."""
+        for i, (interval, row) in enumerate(zip(self.intervals, self.usages, strict=True)):
+            yield i, interval, row
+        yield from self.extra_rows
 
 
 @dataclass(frozen=True)
@@ -61,22 +78,23 @@ def evaluate(problem: Problem, choice: Sequence[int]) -> tuple[int, int]:
     The cost is at least `FORBIDDEN` when the choice contains something impossible. The peak is the largest summed
     usage over all times, 0 when no node occupies memory.
     """
-    cost = sum(row[s] for row, s in zip(problem.costs, choice, strict=True))
+    cost = sum(int(row[s]) for row, s in zip(problem.costs, choice, strict=True))
     for (i, j), table in zip(problem.edges, problem.edge_costs, strict=True):
-        cost += table[choice[i] * len(problem.costs[j]) + choice[j]]
+        cost += int(table[choice[i] * len(problem.costs[j]) + choice[j]])
     change: dict[int, int] = {}
-    for (lower, upper), row, s in zip(problem.intervals, problem.usages, choice, strict=True):
+    for i, (lower, upper), row in problem.rows():
         if lower >= upper:
             continue
-        change[lower] = change.get(lower, 0) + row[s]
-        change[upper] = change.get(upper, 0) - row[s]
+        used = int(row[choice[i]])
+        change[lower] = change.get(lower, 0) + used
+        change[upper] = change.get(upper, 0) - used
     return cost, max(accumulate(change[time] for time in sorted(change)), default=0)
 
 
 def is_feasible(problem: Problem, choice: Sequence[int]) -> bool:
     """Whether a choice contains nothing impossible and stays within the limit."""
     cost, peak = evaluate(problem, choice)
-    forbidden = any(row[s] >= FORBIDDEN for row, s in zip(problem.usages, choice, strict=True))
+    forbidden = any(row[choice[i]] >= FORBIDDEN for i, _, row in problem.rows())
     return cost < FORBIDDEN and not forbidden and (problem.limit is None or peak <= problem.limit)
 
 
@@ -90,7 +108,13 @@ def check_problem(problem: Problem, where: str | None = None) -> None:
     for i, count in enumerate(counts):
         if count == 0 or len(problem.usages[i]) != count:
             text = f"node {i} has {count} costs and {len(problem.usages[i])} usages"
-            raise JogakError(text, where=where, hint="a node needs one cost and one usage for each of its strategies")
+            raise JogakError(text, where=where, hint=_ONE_EACH)
+    for p, (i, _, row) in enumerate(problem.extra_rows):
+        if not 0 <= i < len(counts):
+            raise JogakError(f"extra row {p} belongs to node {i}, which does not exist", where=where)
+        if len(row) != counts[i]:
+            text = f"extra row {p} has {len(row)} usages for the {counts[i]} strategies of node {i}"
+            raise JogakError(text, where=where, hint=_ONE_EACH)
     _check_edges(problem, counts, where)
 
 

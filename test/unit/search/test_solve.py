@@ -5,15 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jogak.errors import JogakError
 from jogak.search.formats import read_problem
 from jogak.search.incumbent import Progress
-from jogak.search.problem import FORBIDDEN, Problem, check_problem, evaluate, is_feasible
+from jogak.search.problem import FORBIDDEN, Problem, Row, check_problem, evaluate, is_feasible
 from jogak.search.solve import solve_problem
 
 
@@ -142,3 +144,27 @@ def test_broken_files_are_errors_with_a_location(tmp_path: Path, text: str, mess
 def test_nodes_need_one_usage_per_strategy() -> None:
     with pytest.raises(JogakError, match="node 0 has 2 costs and 1 usages"):
         check_problem(Problem([[1, 2]], [[1]], [(0, 1)], [], [], 1))
+
+
+def test_a_node_may_occupy_different_amounts_in_several_intervals() -> None:
+    costs, usages = [[1, 10], [1, 5]], [[4, 2], [3, 1]]
+    intervals, extra = [(0, 2), (4, 6)], [(0, (2, 4), [9, 1]), (0, (5, 7), [6, 2]), (1, (2, 3), [0, 0])]
+    problem = Problem(costs, usages, intervals, [], [], None, extra)
+    assert evaluate(problem, [0, 0]) == (2, 9)
+    assert evaluate(problem, [1, 0]) == (11, 5)
+    optima = {limit: solve_problem(replace(problem, limit=limit), time_limit=20).cost for limit in (9, 8, 4, 3, 2)}
+    assert optima == {9: 2, 8: 11, 4: 15, 3: 15, 2: None}
+
+
+@pytest.mark.parametrize(("row", "message"), [((2, (0, 1), [1]), "node 2, which"), ((1, (0, 1), [1, 2]), "2 usages")])
+def test_extra_rows_belong_to_a_node_and_have_one_usage_per_strategy(row: Row, message: str) -> None:
+    with pytest.raises(JogakError, match=message):
+        check_problem(Problem([[1, 2], [3]], [[0, 0], [0]], [(0, 1)] * 2, [], [], 1, [row]))
+
+
+def test_costs_may_be_arrays() -> None:
+    lists = layered_problem(8, 9_000)
+    arrays = {name: [np.array(row) for row in getattr(lists, name)] for name in ("costs", "usages", "edge_costs")}
+    one, other = (solve_problem(problem, time_limit=20) for problem in (lists, replace(lists, **arrays)))
+    assert one.cost is not None
+    assert (one.cost, one.choice) == (other.cost, other.choice)
