@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch_mlir import ir
 
+from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import CostModel, cost_model
@@ -127,6 +128,7 @@ def _compile(
     for constraint in _constraints(configuration):
         constraint.spec.check(mesh, f"{constraint.source} '{constraint.pattern}={constraint.spec}'")
     registry = registry_of(configuration)
+    registry.passes()  # a broken plug-in shows before the model is imported
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
     seconds: dict[str, float] = {}
     with _phase("import", seconds, progress):
@@ -146,7 +148,7 @@ def _compile(
         "partition": _partition,
     }
     for phase in PHASES[1 : PHASES.index(stop_after) + 1]:
-        with _phase(phase, seconds, progress):
+        with _phase(phase, seconds, progress), paused_collector():
             steps[phase](made, registry)
             if strict:
                 _require_no_fallback(made)
