@@ -18,6 +18,8 @@ config.maxIndividualTestTime = 120
 scripts = str(Path(sys.executable).parent)
 config.environment["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])
 config.environment["HOME"] = os.environ.get("HOME", "")
+if "PYTHONPATH" in os.environ:  # the package under test may be another one than the installed one
+    config.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
 
 # PyPI's filecheck takes its options only from the command line. Variables end with their CHECK-LABEL.
 config.substitutions += [("FileCheck", "filecheck --enable-var-scope"), ("%python", sys.executable)]

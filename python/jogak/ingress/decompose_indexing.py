@@ -115,3 +115,17 @@ def split_with_sizes(self: Tensor, split_sizes: Sequence[int], dim: int = 0) -> 
 def unbind(self: Tensor, dim: int = 0) -> list[Tensor]:
     """Every slice of a dimension, without it."""
     return [self.select(dim, i) for i in range(self.shape[dim])]
+
+
+@registry(aten.roll.default)
+def roll(self: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+    """For each dimension its two parts in the other order; without dimensions, the flattened tensor is rolled."""
+    if not dims:
+        return roll(self.reshape(-1), shifts, [0]).reshape(self.shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        size = self.shape[dim]
+        moved = shift % size if size else 0
+        if moved:
+            parts = [self.narrow(dim, size - moved, moved), self.narrow(dim, 0, size - moved)]
+            self = torch.cat(parts, dim)
+    return self.clone() if not any(shifts) else self

@@ -8,7 +8,7 @@ from math import prod
 
 from torch_mlir import ir
 
-from jogak.ir.diagnostics import source_location
+from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.structured import element_of, is_tensor, region_arithmetic, shape_of
 from jogak.plugin import RuleFunction
 from jogak.sharding.graph import Graph, Node
@@ -48,7 +48,11 @@ class Reading:
 
 
 def read_graph(function: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Reading:
-    """Read `@main`. Ops without a tensor result (scalar constants, index arithmetic) are not nodes."""
+    """Read `@main`. Ops without a tensor result (scalar constants, index arithmetic) are not nodes.
+
+    Raises:
+        PassFailed: a value has a dynamic dimension.
+    """
     reading = Reading()
     graph = reading.graph
     block = function.regions[0].blocks[0]
@@ -73,12 +77,18 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
     operands = tuple(reading.values.get(operand) for operand in tensor_operands(op))
     for result in op.results:
         if is_tensor(result):
+            _require_static(op, result)
             reading.values[result] = graph.add_value(shape_of(result), element_of(result), location.scope, index)
     results = tuple(reading.values[result] for result in op.results if is_tensor(result))
     rule = rule_of(op, plugins)
     node = Node(index, op.name, rule, operands, results, str(location), _flops(op, rule))
     graph.nodes.append(node)
     reading.ops.append(op)
+
+
+def _require_static(op: ir.Operation, value: ir.Value) -> None:
+    if not value.type.has_static_shape:
+        fail(op, f"{op.name} has a result of dynamic shape: {value.type}", hint="give every dimension a size")
 
 
 def _flops(op: ir.Operation, rule: OpShardingRule) -> float:

@@ -38,3 +38,12 @@ func.func @main(%x: tensor<8xf32> {jogak.constraint = "[data]"}) -> tensor<7xf32
   } -> tensor<7xf32>
   return %y : tensor<7xf32>
 }
+
+// -----
+
+shard.grid @mesh(shape = 2) {jogak.axes = ["data"]}
+func.func @main(%arg0: tensor<8x4xf32>) -> tensor<?x4xf32> {
+  // expected-error @+1 {{tensor.cast has a result of dynamic shape: tensor<?x4xf32>}}
+  %0 = tensor.cast %arg0 : tensor<8x4xf32> to tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}

@@ -229,6 +229,8 @@ def indexing() -> Iterator[Any]:
     yield case(aten.split.Tensor, real(2, 7), 3, 1)
     yield case(aten.split_with_sizes.default, real(2, 7), [1, 4, 2], -1)
     yield case(aten.unbind.int, real(2, 3, 4), 1)
+    for shifts, dims in (([2], [1]), ([-1, 9], [0, -1]), ([5], []), ([0, 0], [0, 1]), ([3], [0])):
+        yield case(aten.roll.default, real(3, 5), shifts, dims)
 
 
 def products() -> Iterator[Any]:
