@@ -7,11 +7,20 @@ import pytest
 from jogak.collector import paused_collector
 
 
-def test_collector_is_off_inside_and_on_again_after_an_error() -> None:
+def test_collector_is_off_inside_and_on_again_behind() -> None:
     assert gc.isenabled()
-    with pytest.raises(ValueError, match="stop"), paused_collector():
+    with paused_collector():
         assert not gc.isenabled()
-        raise ValueError("stop")
+    assert gc.isenabled()
+
+
+def test_collector_is_on_again_after_an_error() -> None:
+    def stop() -> None:
+        with paused_collector():
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stop()
     assert gc.isenabled()
 
 
