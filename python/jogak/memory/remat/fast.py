@@ -12,7 +12,7 @@ from jogak.memory.remat.anneal import anneal
 from jogak.memory.remat.graph import RematGraph
 from jogak.memory.remat.segments import cheapest_segments
 from jogak.memory.remat.sequence import simulate_sequence, without_waste
-from jogak.memory.remat.timeline import EMPTY, Timeline, load, new_timeline
+from jogak.memory.remat.timeline import EMPTY, Timeline, load, new_timeline, read
 
 _HEAT, _COLD = 1e-3, 1e-6
 _REPEATS = 16  # most computations of one node
@@ -55,14 +55,14 @@ def _anneal(
     graph: RematGraph, start: Sequence[int], budget: int, *, fixed_order: bool, deadline: float
 ) -> list[int] | None:
     line = _stages(graph, start) if fixed_order else _free(graph, start)
-    changes = min(4_000_000, 20_000 + 3_000 * len(graph))
+    changes = min(4_000_000, 3_000 * len(graph))
     part = np.full_like(line.slots, EMPTY)
     price = np.ones(1)
     lowest, best = math.inf, None
     for first in range(0, changes, _PART):
         cost = anneal(line, budget, first, min(first + _PART, changes), changes, _HEAT, _COLD, price, part)
         if cost < lowest:
-            lowest, best = cost, [int(node) for node in part if node != EMPTY]
+            lowest, best = cost, read(part)
         if time.monotonic() > deadline:
             break
     return None if best is None else without_waste(graph, best)

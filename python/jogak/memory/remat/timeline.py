@@ -252,6 +252,6 @@ def load(line: Timeline, sequence: Sequence[int], slots: Sequence[int]) -> None:
         insert(line, node, slot)
 
 
-def read(line: Timeline) -> list[int]:
-    """The sequence that a timeline holds."""
-    return [int(node) for node in line.slots if node != EMPTY]
+def read(slots: Ints) -> list[int]:
+    """The sequence that a row of slots holds."""
+    return [int(node) for node in slots if node != EMPTY]

@@ -1,0 +1,137 @@
+"""Rematerialization on public graphs: `python bench/remat.py FOLDER` with a folder of node-link JSON files.
+
+Prints the added time of every plan next to the best published one, then chains of equal layers against their closed
+form and, with `--frontier`, whether cost and feasibility are monotone on a 2 % grid of budgets. FOLDER is not part of
+the repository: the files are `data/` of github.com/haoming-codes/moccasin. The published optima are those of
+Checkmate's program and of MOCCASIN (fixed order) and FastSA's values (free order).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from jogak.memory.remat import RematGraph, simulate_sequence, solve_frontier, solve_remat
+from jogak.memory.remat.chain import chain_graph, least_evaluations
+from jogak.memory.remat.exact import ExactResult, solve_stages
+from jogak.memory.remat.formats import read_graph
+from jogak.memory.remat.intervals import solve_intervals
+
+
+class Row(NamedTuple):
+    """A question and its best published answer, in percent of added time; infinite when there is no plan."""
+
+    file: str
+    share: float
+    fixed_order: bool
+    published: float | None
+
+
+ROWS = (
+    Row("vgg16_b256_train", 0.9, True, 1.968),
+    Row("vgg16_b256_train", 0.8, True, math.inf),
+    Row("fcn_8_vgg_b32_train", 0.9, True, 0.029),
+    Row("fcn_8_vgg_b32_train", 0.8, True, 0.136),
+    Row("fcn_8_vgg_b32_train", 0.7, True, 0.892),
+    Row("random_layered_n100", 0.9, True, 0.789),
+    Row("random_layered_n100", 0.8, True, 2.297),
+    Row("random_layered_n100", 0.9, False, 0.0),
+    Row("random_layered_n100", 0.8, False, 0.3),
+    Row("random_layered_n100", 0.7, False, 2.2),
+    Row("random_layered_n250", 0.9, False, 0.0),
+    Row("random_layered_n250", 0.8, False, 0.0),
+    Row("random_layered_n250", 0.7, False, 2.6),
+    Row("resnet50_b256_train", 0.9, False, 0.2),
+    Row("resnet50_b256_train", 0.8, False, 0.4),
+    Row("resnet50_b256_train", 0.7, False, 0.8),
+    Row("resnet50_b256_train", 0.5, False, None),
+    Row("resnet50_b256_train", 0.3, False, None),
+)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--time-limit", type=float, default=60.0)
+    parser.add_argument("--frontier", action="store_true", help="also solve every budget of a 2 %% grid")
+    options = parser.parse_args()
+    graphs = {path.stem: read_graph(path) for path in sorted(options.folder.glob("*.json"))}
+    rows = [row for row in ROWS if row.file in graphs]
+    _plans(graphs, rows, options.time_limit)
+    _two_formulations(graphs, [row for row in rows if row.fixed_order and row.published != math.inf])
+    _chains()
+    if options.frontier:
+        _frontiers(graphs, options.time_limit)
+
+
+def _plans(graphs: dict[str, RematGraph], rows: list[Row], time_limit: float) -> None:
+    print(f"{'file':22} {'budget':>6} {'order':>5} {'published':>9} {'added':>8} {'bound':>8} {'proven':>6} {'s':>6}")
+    for row in rows:
+        graph = graphs[row.file]
+        limit = 2 * time_limit if row.fixed_order else time_limit
+        found = solve_remat(graph, _budget(graph, row.share), fixed_order=row.fixed_order, time_limit=limit)
+        published = "-" if row.published is None else f"{row.published:.3f}"
+        added = math.inf if found.added_time_percent is None else found.added_time_percent
+        bound = math.inf if found.lower_bound_percent is None else found.lower_bound_percent
+        order = "fixed" if row.fixed_order else "free"
+        least = f"  no plan goes below {found.minimum_peak_bound / found.base_peak:.3f}" if not found.feasible else ""
+        print(
+            f"{row.file:22} {row.share:6.2f} {order:>5} {published:>9} {added:8.4f} {bound:8.4f} "
+            f"{found.optimal!s:>6} {found.seconds:6.1f}{least}",
+            flush=True,
+        )
+
+
+def _two_formulations(graphs: dict[str, RematGraph], rows: list[Row]) -> None:
+    print("\ntwo formulations, fixed order, told only that the published value (+ 0.01) is enough")
+    print(f"{'file':22} {'budget':>6} {'stages':>9} {'s':>6} {'intervals':>9} {'s':>6}")
+    for row in rows:
+        graph = graphs[row.file].in_order()
+        budget, cap = _budget(graph, row.share), ((row.published or 0.0) + 0.01) / 100 * graph.total_cost
+        begin = time.monotonic()
+        stages = _percent(graph, solve_stages(graph, budget, 120.0, cap))
+        middle = time.monotonic()
+        intervals = _percent(graph, solve_intervals(graph, budget, 120.0, cap, computations=2))
+        end = time.monotonic()
+        print(f"{row.file:22} {row.share:6.2f} {stages:>9} {middle - begin:6.1f} {intervals:>9} {end - middle:6.1f}")
+
+
+def _percent(graph: RematGraph, found: ExactResult) -> str:
+    if found.sequence is None:
+        return "none"
+    return f"{100 * (simulate_sequence(graph, found.sequence).cost / graph.total_cost - 1):.4f}"
+
+
+def _chains() -> None:
+    print("\nchain of 100 equal layers: evaluations of a layer")
+    print(f"{'slots':>6} {'closed form':>12} {'plan':>6}")
+    graph = chain_graph(100)
+    for slots in (2, 3, 5, 8, 10, 12, 20):
+        plan = solve_remat(graph, slots + 2)
+        evaluations = sum(graph.cost[int(str(node))] for node in plan.sequence)
+        print(f"{slots:6} {least_evaluations(100, slots):12} {evaluations:6.0f}")
+
+
+def _frontiers(graphs: dict[str, RematGraph], time_limit: float) -> None:
+    print("\nbudgets of 2 % to 100 % of the base peak")
+    for name, graph in graphs.items():
+        budgets = [_budget(graph, percent / 100) for percent in range(2, 101, 2)]
+        found = solve_frontier(graph, budgets, time_limit=time_limit, mode="fast")
+        costs = [math.inf if result.added_time_percent is None else result.added_time_percent for result in found]
+        kept = all(result.peak is None or result.peak <= budget for result, budget in zip(found, budgets, strict=True))
+        falling = costs == sorted(costs, reverse=True)
+        print(f"{name:22} within budget {kept}, monotone {falling}")
+        print("   " + " ".join(f"{2 * index + 2}%:{cost:.2f}" for index, cost in enumerate(costs)), flush=True)
+
+
+def _budget(graph: RematGraph, share: float) -> int:
+    base = simulate_sequence(graph, graph.order).peak
+    return base * round(share * 100) // 100
+
+
+if __name__ == "__main__":
+    main()
