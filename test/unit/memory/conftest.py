@@ -29,6 +29,32 @@ def random_graph():
 
 
 @pytest.fixture(scope="session")
+def training_graph(random_graph):
+    """Makes a random graph with all that a training step has: arguments, updates in place, several values a node."""
+
+    def make(nodes: int, seed: int) -> RematGraph:
+        draw, plain = random.Random(seed), random_graph(nodes, seed, scratch=True)
+        arguments = [node for node in range(nodes // 3) if not plain.preds[node]]
+        makers = draw.sample(range(nodes // 3, nodes - 1), 3)
+        extra = [(maker, draw.randint(1, 9)) for maker in makers]
+        edges = [(nodes + index, draw.randrange(maker + 1, nodes)) for index, maker in enumerate(makers)]
+        last = draw.randrange(nodes // 2, nodes - 1)
+        before = [(node, last) for node in draw.sample(range(nodes // 3, last), 3) if node not in arguments]
+        return RematGraph(
+            plain.cost,
+            plain.size,
+            [*plain.edges, *edges],
+            plain.scratch,
+            extra=extra,
+            before=before,
+            arguments=frozenset(arguments),
+            fixed=7,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def least_cost():
     """The least cost of any sequence within a budget: shortest path over (computed once, in memory), by brute force."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -152,3 +153,27 @@ def test_parse_budget(text, bytes_):
 def test_parse_budget_rejects(text):
     with pytest.raises(JogakError, match="--memory: cannot read"):
         parse_budget(text, 100, "--memory")
+
+
+def test_a_node_with_two_values_drops_them_one_by_one():
+    graph = RematGraph([1, 1, 1], [4, 1, 1], [(0, 1), (3, 2), (1, 2)], extra=[(0, 10)])
+    assert simulate_sequence(graph, [0, 1, 2]).live == [14, 15, 12]
+    assert minimum_peak(graph) == 14
+    assert simulate_sequence(replace(graph, fixed=5), [0, 1, 2]).live == [19, 20, 17]
+
+
+def test_rules_of_a_sequence():
+    graph = RematGraph([0, 1, 1], [4, 1, 0], [(0, 1), (0, 2)], before=[(1, 2)], arguments=frozenset([0]))
+    assert simulate_sequence(graph, [0, 1, 2]).peak == 5
+    with pytest.raises(JogakError, match="node 1 comes after 2"):
+        simulate_sequence(graph, [0, 1, 2, 1])
+    with pytest.raises(JogakError, match="node 0 is computed twice"):
+        simulate_sequence(graph, [0, 0, 1, 2])
+    late = replace(graph, edges=[(0, 2)])
+    with pytest.raises(JogakError, match="argument 0 is not at the start"):
+        simulate_sequence(late, [1, 0, 2])
+    assert replace(late, input_order=[1, 0, 2]).order == [0, 1, 2]
+    with pytest.raises(JogakError, match="argument 0 reads"):
+        check_graph(replace(graph, edges=[(1, 0)]))
+    with pytest.raises(JogakError, match="cycle"):
+        check_graph(replace(graph, before=[(1, 2), (2, 1)]))

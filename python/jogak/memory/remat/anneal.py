@@ -12,6 +12,7 @@ import numpy as np
 
 from jogak.memory.remat.timeline import (
     EMPTY,
+    PINNED,
     Timeline,
     earlier,
     insert,
@@ -152,48 +153,50 @@ def _propose(line: Timeline, budget: int, log: Ints) -> int:
 @kernel()
 def _evict(line: Timeline, moment: int, log: Ints, steps: int) -> int:
     """Drop a value that only waits over the moment; compute it again before its next reader."""
-    node = _waiting(line, moment)
-    if node < 0:
+    value = _waiting(line, moment)
+    if value < 0:
         return steps
-    slot = free_slot_before(line, node, next_use(line, node, moment), moment)
+    node = line.maker[value]
+    slot = free_slot_before(line, node, next_use(line, value, moment), moment)
     if slot < 0:
         return steps
     done, limit, depth = steps, steps + _CHAIN, np.random.random()
     steps = _do_insert(line, node, slot, log, steps)
     while done < steps < limit:
         node, slot = log[done, 1], log[done, 2]
-        for position in range(line.pred_start[node], line.pred_start[node + 1]):
-            read = line.pred[position]
+        for position in range(line.read_start[node], line.read_start[node + 1]):
+            read = line.reads[position]
             if steps < limit and np.random.random() < depth and stretched(line, read, slot, moment):
-                place = free_slot_before(line, read, slot, moment)
+                place = free_slot_before(line, line.maker[read], slot, moment)
                 if place >= 0:
-                    steps = _do_insert(line, read, place, log, steps)
+                    steps = _do_insert(line, line.maker[read], place, log, steps)
         done += 1
     return steps
 
 
 @kernel()
-def stretched(line: Timeline, node: int, slot: int, moment: int) -> bool:
-    """Whether the node's value lives over the moment for no reader before `slot`."""
+def stretched(line: Timeline, value: int, slot: int, moment: int) -> bool:
+    """Whether the value lives over the moment for no reader before `slot`."""
+    node = line.maker[value]
     source = earlier(line, node, slot) - 1
     if source < 0 or line.at[node, source] >= moment:
         return False
-    return last_use(line, node, line.at[node, source], slot - 1) < moment
+    return last_use(line, value, line.at[node, source], slot - 1) < moment
 
 
 @kernel()
 def _waiting(line: Timeline, moment: int) -> int:
-    """A random node whose value lives over the moment without being read or made there; -1 if there is none."""
-    nodes = line.times.size
-    start = np.random.randint(nodes)
+    """A random value that lives over the moment without being read or made there; -1 if there is none."""
+    values = line.size.size
+    start = np.random.randint(values)
     found, tries, best = -1, 1 + np.random.randint(3), -1.0
-    for offset in range(nodes):
-        node = (start + offset) % nodes
-        if not waits(line, node, moment):
+    for offset in range(values):
+        value = (start + offset) % values
+        if not waits(line, value, moment):
             continue
-        score = np.random.random() * line.size[node] / (line.cost[node] + 1e-9)
+        score = np.random.random() * line.size[value] / (line.cost[line.maker[value]] + 1e-9)
         if score > best:
-            found, best = node, score
+            found, best = value, score
         tries -= 1
         if tries == 0:
             break
@@ -201,19 +204,20 @@ def _waiting(line: Timeline, moment: int) -> int:
 
 
 @kernel()
-def waits(line: Timeline, node: int, moment: int) -> bool:
-    """Whether the node's value lives over the moment, is not read or made there, and may be computed again."""
-    if line.once[node] or line.times[node] == line.at.shape[1]:
+def waits(line: Timeline, value: int, moment: int) -> bool:
+    """Whether the value lives over the moment, is not read or made there, and may be computed again."""
+    node = line.maker[value]
+    if line.size[value] == 0 or line.once[node] or line.times[node] == line.at.shape[1]:
         return False
     source = earlier(line, node, moment) - 1
-    if source < 0 or line.end[node, source] <= moment:
+    if source < 0 or line.end[value, source] <= moment:
         return False
     running = line.slots[moment]
     if running == node:
         return False
     if running != EMPTY:
-        for position in range(line.pred_start[running], line.pred_start[running + 1]):
-            if line.pred[position] == node:
+        for position in range(line.read_start[running], line.read_start[running + 1]):
+            if line.reads[position] == value:
                 return False
     return True
 
@@ -223,13 +227,25 @@ def free_slot_before(line: Timeline, node: int, slot: int, after: int) -> int:
     """An empty slot in (after, slot) for the node, as late as possible; -1 if there is none."""
     if slot >= line.slots.size or line.once[node] or line.times[node] == line.at.shape[1]:
         return -1
+    until = min(slot, _closing(line, node))
     if line.stage.size > 0:
         place = stage_slot(line.stage[slot], node)
-        return place if after < place < slot and line.slots[place] == EMPTY else -1
-    place = slot - 1
+        return place if after < place < until and line.slots[place] == EMPTY else -1
+    place = until - 1
     while place > after and line.slots[place] != EMPTY:
         place -= 1
     return place if place > after else -1
+
+
+@kernel()
+def _closing(line: Timeline, node: int) -> int:
+    """The slot before which all computations of the node come."""
+    found = line.slots.size
+    for position in range(line.last_start[node], line.last_start[node + 1]):
+        last = line.lasts[position]
+        if line.times[last] > 0:
+            found = min(found, line.at[last, 0])
+    return found
 
 
 @kernel()
@@ -252,8 +268,11 @@ def _take_back(line: Timeline, log: Ints) -> int:
 
 @kernel()
 def first_reader(line: Timeline, node: int) -> int:
-    """The first slot in which a successor of the node runs."""
-    return next_use(line, node, -1)
+    """The first slot in which somebody reads a value of the node."""
+    found = line.slots.size
+    for output in range(line.out_start[node], line.out_start[node + 1]):
+        found = min(found, next_use(line, line.outs[output], -1))
+    return found
 
 
 @kernel()
@@ -269,7 +288,7 @@ def _shift(line: Timeline, log: Ints) -> int:
     else:
         node = np.random.randint(line.times.size)
         index = np.random.randint(line.times[node])
-        slot = _slot_between(line, node, index)
+        slot = -1 if line.once[node] == PINNED else _slot_between(line, node, index)
     if slot < 0 or line.slots[slot] != EMPTY:
         return 0
     steps = _do_remove(line, node, index, log, 0)
@@ -279,23 +298,37 @@ def _shift(line: Timeline, log: Ints) -> int:
 @kernel()
 def _slot_between(line: Timeline, node: int, index: int) -> int:
     """A random slot in which the occurrence may stand, half of the time one close to where it stands."""
-    low, high = 0, line.slots.size - 1
+    low, high = line.origin[0], min(line.slots.size, _closing(line, node)) - 1
     if index > 0:
         low = line.at[node, index - 1] + 1
     else:
-        for position in range(line.pred_start[node], line.pred_start[node + 1]):
-            low = max(low, line.at[line.pred[position], 0] + 1)
+        low = max(low, _opening(line, node))
         high = min(high, first_reader(line, node) - 1)
     if index + 1 < line.times[node]:
         high = min(high, line.at[node, index + 1] - 1)
     if np.random.random() < 0.5:
         here, reach = line.at[node, index], line.slots.size // line.times.size * 4
         low, high = max(low, here - reach), min(high, here + reach)
-    return low + np.random.randint(high - low + 1)
+    return int(low + np.random.randint(high - low + 1))
+
+
+@kernel()
+def _opening(line: Timeline, node: int) -> int:
+    """The first slot in which the node can be computed for the first time."""
+    found = 0
+    for position in range(line.read_start[node], line.read_start[node + 1]):
+        found = max(found, line.at[line.maker[line.reads[position]], 0] + 1)
+    for position in range(line.first_start[node], line.first_start[node + 1]):
+        first = line.firsts[position]
+        found = max(found, line.at[first, line.times[first] - 1] + 1)
+    return found
 
 
 @kernel()
 def _near_stage(line: Timeline, node: int, stage: int) -> int:
-    """The node's slot in a stage up to 8 away; -1 if there is no such stage."""
+    """The node's slot in a stage up to 8 away; -1 if there is no such stage, or the node must not repeat there."""
     stage += np.random.randint(-8, 9)
-    return stage_slot(stage, node) if node < stage < line.times.size else -1
+    if not node < stage < line.times.size:
+        return -1
+    slot = stage_slot(stage, node)
+    return slot if slot < _closing(line, node) else -1

@@ -53,7 +53,7 @@ def find_chain(graph: RematGraph) -> Chain | None:
         graph: nodes numbered in topological order.
     """
     layers = len(graph) // 2
-    if layers < 2 or len(graph) % 2 or graph.once or any(graph.scratch):
+    if layers < 2 or len(graph) % 2 or not _is_plain(graph):
         return None
     like = chain_graph(layers)
     for seed_first in (False, True):
@@ -62,6 +62,11 @@ def find_chain(graph: RematGraph) -> Chain | None:
         if set(graph.edges) == {(names[producer], names[consumer]) for producer, consumer in like.edges}:
             return chain if _equal(graph, chain) else None
     return None
+
+
+def _is_plain(graph: RematGraph) -> bool:
+    """Whether the graph has none of the features that a chain does without."""
+    return not (graph.single or any(graph.scratch) or graph.extra or graph.fixed)
 
 
 def _chain(layers: int, seed_first: bool) -> Chain:

@@ -48,6 +48,7 @@ def solve_stages(graph: RematGraph, budget: int, time_limit: float, cap: float =
         cap: added cost of a plan that is known; costlier plans are not looked for.
     """
     deadline = time.monotonic() + time_limit
+    budget -= graph.fixed
     model = _Model()
     stages = _Stages(model, graph, possible_choices(graph, cap))
     stages.link()

@@ -34,7 +34,8 @@ def fast_plan(
     """
     sequences = [list(range(len(graph))), *map(list, starts)]
     if not fixed_order:
-        sequences += [cheapest_segments(graph, start, budget) for start in sequences]
+        orders = dict.fromkeys(tuple(dict.fromkeys(start)) for start in sequences)
+        sequences += [cheapest_segments(graph, order, budget) for order in orders]
     best = _cheapest(graph, sequences, budget)
     seen: list[list[int]] = []
     for start in [*sequences, *([best] if best else [])]:

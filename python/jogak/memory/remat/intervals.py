@@ -46,6 +46,7 @@ def solve_intervals(
         threads: how many the solver uses.
     """
     choices = possible_choices(graph, cap)
+    budget -= graph.fixed
     model = _Model(graph, choices, computations)
     model.read()
     model.fit(budget)
@@ -143,7 +144,7 @@ class _Model:
                 if size > 0:
                     spans.append(self._span(interval, end))
                     sizes.append(-(-size // unit))
-        self.model.add_cumulative(spans, sizes, budget // unit)
+        self.model.add_cumulative(spans, sizes, max(budget, 0) // unit)
 
     def _span(self, interval: _Interval, end: cp_model.LinearExprT) -> cp_model.IntervalVar:
         length = self.model.new_int_var(1, _point(len(self.graph), 0), "length")

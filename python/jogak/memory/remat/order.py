@@ -53,14 +53,13 @@ def low_order(graph: RematGraph, budget: int = 0, width: int = 200) -> LowOrder:
 
 def _beam(graph: RematGraph, limit: int, width: int) -> tuple[list[int] | None, bool]:
     """An order whose peak is within the limit, and whether the search saw every order."""
-    masks = [sum(1 << succ for succ in succs) for succs in graph.succs]
-    needs = [sum(1 << pred for pred in preds) for preds in graph.preds]
-    start = _State(0, 0, tuple(node for node in range(len(graph)) if not graph.preds[node]), None)
+    links = _links(graph)
+    start = _start(graph, links)
     beam, complete = [start], True
-    for _ in range(len(graph)):
+    for _ in range(len(graph) - len(graph.arguments)):
         level: dict[int, _State] = {}
         for state in beam:
-            for after in _steps(graph, state, limit, masks, needs):
+            for after in _steps(graph, state, limit, links):
                 level.setdefault(after.done, after)
         complete = complete and len(level) <= width
         beam = heapq.nsmallest(width, level.values(), key=lambda state: (state.live, state.done))
@@ -69,21 +68,48 @@ def _beam(graph: RematGraph, limit: int, width: int) -> tuple[list[int] | None, 
     return _unwind(beam[0].trail), complete
 
 
-def _steps(graph: RematGraph, state: _State, limit: int, masks: list[int], needs: list[int]) -> list[_State]:
+class _Links(NamedTuple):
+    """Sets of nodes as bits: who reads each value, what each node waits for; and who waits for each node."""
+
+    readers: list[int]
+    needs: list[int]
+    later: list[list[int]]
+
+
+def _links(graph: RematGraph) -> _Links:
+    needs = [sum(1 << pred for pred in preds) for preds in graph.preds]
+    later = [set(succs) for succs in graph.succs]
+    for node, last in graph.before:
+        needs[last] |= 1 << node
+        later[node].add(last)
+    return _Links([sum(1 << node for node in nodes) for nodes in graph.readers], needs, [sorted(x) for x in later])
+
+
+def _start(graph: RematGraph, links: _Links) -> _State:
+    """The state in which the arguments are there and nothing else is."""
+    done = sum(1 << node for node in graph.arguments)
+    values = (value for node in graph.arguments for value in graph.outputs[node] if links.readers[value])
+    ready = (node for node in range(len(graph)) if not links.needs[node] & ~done and node not in graph.arguments)
+    trail: tuple[int, object] | None = None
+    for node in sorted(graph.arguments):
+        trail = (node, trail)
+    return _State(graph.fixed + sum(graph.bytes[value] for value in values), done, tuple(ready), trail)
+
+
+def _steps(graph: RematGraph, state: _State, limit: int, links: _Links) -> list[_State]:
     """The states after one more node; only one when a node fits and frees at least what it adds.
 
     Such a node may as well run now: no later moment gets worse by it.
     """
     found: list[_State] = []
     for node in state.ready:
-        during = state.live + graph.size[node]
+        during = state.live + sum(graph.bytes[value] for value in graph.outputs[node])
         if during + graph.scratch_of(node) > limit:
             continue
         done = state.done | 1 << node
-        freed = sum(graph.size[pred] for pred in graph.preds[node] if not masks[pred] & ~done)
-        if not graph.succs[node]:
-            freed += graph.size[node]
-        opened = (succ for succ in graph.succs[node] if not needs[succ] & ~done)
+        touched = (*graph.reads[node], *graph.outputs[node])
+        freed = sum(graph.bytes[value] for value in touched if not links.readers[value] & ~done)
+        opened = (other for other in links.later[node] if not links.needs[other] & ~done)
         ready = (*(other for other in state.ready if other != node), *opened)
         after = _State(during - freed, done, ready, (node, state.trail))
         if after.live <= state.live:

@@ -36,7 +36,7 @@ def possible_choices(graph: RematGraph, cap: float) -> Choices:
         readers = graph.succs[node]
         if readers:
             horizon[node] = max(horizon[reader] if repeats[reader] else reader for reader in readers)
-        if node not in graph.once and horizon[node] > node:
+        if node not in graph.single and horizon[node] > node:
             # Every computation that is worth it is read by a computation of a reader that reads no other one.
             repeats[node] = min(_affordable(graph.cost[node], cap), sum(1 + repeats[reader] for reader in readers))
     return Choices(repeats, horizon)

@@ -20,7 +20,14 @@ def cheapest_segments(graph: RematGraph, order: Sequence[int], budget: int) -> l
         found = simulate_sequence(graph, sequence)
         return max(found.peak, budget), found.cost
 
-    return min([list(order), *_plans(graph, order, base)], key=rank)
+    plans = (plan for plan in _plans(graph, order, base) if _comes_before(graph, plan))
+    return min([list(order), *plans], key=rank)
+
+
+def _comes_before(graph: RematGraph, sequence: Sequence[int]) -> bool:
+    """Whether every node is computed for the last time before those that have to come after it."""
+    place = {node: step for step, node in enumerate(sequence)}
+    return all(place[node] < place[last] for node, last in graph.before)
 
 
 def _plans(graph: RematGraph, order: Sequence[int], base: Simulation) -> Iterator[list[int]]:
@@ -37,10 +44,11 @@ def _crossing(graph: RematGraph, order: Sequence[int], middle: int) -> list[int]
     place = {node: step for step, node in enumerate(order)}
     change = [0] * (middle + 2)
     for step in range(middle):
-        later = [place[succ] for succ in graph.succs[order[step]] if place[succ] < middle]
-        if later:
-            change[step + 1] += graph.size[order[step]]
-            change[max(later) + 1] -= graph.size[order[step]]
+        for value in graph.outputs[order[step]]:
+            later = [place[reader] for reader in graph.readers[value] if place[reader] < middle]
+            if later:
+                change[step + 1] += graph.bytes[value]
+                change[max(later) + 1] -= graph.bytes[value]
     total, crossing = 0, []
     for step in range(middle):
         total += change[step]
@@ -66,7 +74,7 @@ def _plan(graph: RematGraph, order: Sequence[int], cuts: Sequence[int], middle: 
     kept = {
         node
         for node, own in segment.items()
-        if node in graph.once or any(segment.get(succ, own) != own for succ in graph.succs[node])
+        if node in graph.single or any(segment.get(succ, own) != own for succ in graph.succs[node])
     }
     sequence = list(order[:middle])
     again: set[int] = {len(cuts)}  # the last segment is still at hand

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jogak.errors import JogakError
@@ -28,20 +28,27 @@ def simulate_sequence(graph: RematGraph, sequence: Sequence[int]) -> Simulation:
     """Run a sequence of nodes, in which nodes may repeat, without running anything.
 
     A value is live from the step that computes it to the last step that reads it before it is computed again, at
-    least for its own step; a step needs its inputs, its result and its scratch at once.
+    least for its own step; a step needs its inputs, its results and its scratch at once.
 
     Raises:
-        JogakError: a node is missing, reads a value that was not computed, or repeats although it must not.
+        JogakError: a node is missing, reads a value that was not computed, repeats although it must not, or comes
+            after a node that it has to precede.
     """
     computed: dict[int, int] = {}
-    last_use = list(range(len(sequence)))
+    last_use = [dict.fromkeys(graph.outputs[node], step) for step, node in enumerate(sequence)]
     for step, node in enumerate(sequence):
-        for pred in graph.preds[node]:
-            if pred not in computed:
-                raise JogakError(f"node {graph.name(node)} reads {graph.name(pred)} before it is computed")
-            last_use[computed[pred]] = step
-        if node in computed and node in graph.once:
+        for value in graph.reads[node]:
+            maker = graph.makers[value]
+            if maker not in computed:
+                raise JogakError(f"node {graph.name(node)} reads {graph.name(maker)} before it is computed")
+            last_use[computed[maker]][value] = step
+        if node in computed and node in graph.single:
             raise JogakError(f"node {graph.name(node)} is computed twice")
+        for last in graph.lasts[node]:
+            if last in computed:
+                raise JogakError(f"node {graph.name(node)} comes after {graph.name(last)}")
+        if node in graph.arguments and step >= len(graph.arguments):
+            raise JogakError(f"argument {graph.name(node)} is not at the start of the sequence")
         computed[node] = step
     if len(computed) < len(graph):
         missing = next(node for node in range(len(graph)) if node not in computed)
@@ -50,13 +57,15 @@ def simulate_sequence(graph: RematGraph, sequence: Sequence[int]) -> Simulation:
     return Simulation(max(live, default=0), sum(graph.cost[node] for node in sequence), live)
 
 
-def _live_bytes(graph: RematGraph, sequence: Sequence[int], last_use: Sequence[int]) -> list[int]:
+def _live_bytes(graph: RematGraph, sequence: Sequence[int], last_use: Sequence[Mapping[int, int]]) -> list[int]:
+    sizes = graph.bytes
     change = [0] * (len(sequence) + 1)
-    for step, node in enumerate(sequence):
-        change[step] += graph.size[node]
-        change[last_use[step] + 1] -= graph.size[node]
+    for step, uses in enumerate(last_use):
+        for value, last in uses.items():
+            change[step] += sizes[value]
+            change[last + 1] -= sizes[value]
     live: list[int] = []
-    total = 0
+    total = graph.fixed
     for step, node in enumerate(sequence):
         total += change[step]
         live.append(total + graph.scratch_of(node))
@@ -64,7 +73,7 @@ def _live_bytes(graph: RematGraph, sequence: Sequence[int], last_use: Sequence[i
 
 
 def without_waste(graph: RematGraph, sequence: Sequence[int]) -> list[int]:
-    """The sequence without repeats whose value nobody reads."""
+    """The sequence without repeats whose values nobody reads."""
     needed: set[int] = set()
     kept: list[int] = []
     first = {node: step for step, node in reversed(list(enumerate(sequence)))}

@@ -13,10 +13,12 @@ from jogak.memory.remat.chain import Chain, chain_plan, chain_slots, find_chain
 from jogak.memory.remat.graph import RematGraph, check_graph, minimum_peak
 from jogak.memory.remat.order import low_order
 from jogak.memory.remat.sequence import Simulation, simulate_sequence
+from jogak.memory.remat.states import solve_states
 
 Mode = Literal["auto", "exact", "fast"]
 
 _EXACT_NODES = 200  # `auto` tries to prove plans of graphs up to this size
+_STATE_NODES, _STATES = 20, 4_000  # `auto` searches the states of graphs up to this size in free order
 _ORDER_WORK = 150_000  # nodes times width of the widest search for a low order
 
 
@@ -83,6 +85,10 @@ def solve_remat(
     check_graph(graph)
     if mode == "exact" and not fixed_order:
         raise JogakError("there is no exact mode for a free order", hint="fix the order, or use the mode fast or auto")
+    if mode == "exact" and (graph.extra or graph.before):
+        raise JogakError(
+            "the exact mode knows neither nodes with several values nor `before`", hint="use the mode fast or auto"
+        )
     ordered = graph.in_order()
     place = {node: index for index, node in enumerate(graph.order)}
     task = _Task(ordered, budget_bytes, fixed_order, mode, begin + time_limit)
@@ -133,10 +139,19 @@ class _Task:
             order, complete = self._low_order()
             if simulate_sequence(self.graph, order).peak <= self.budget:
                 return _Answer(order, 0.0)
-            return _Answer(self._fast([order, *starts], 1.0), bound if complete else 0.0)
-        exact = self.mode == "exact" or (self.mode == "auto" and len(self.graph) <= _EXACT_NODES)
+            return self._free([order, *starts], bound if complete else 0.0)
+        plain = not self.graph.extra and not self.graph.before
+        exact = plain and (self.mode == "exact" or (self.mode == "auto" and len(self.graph) <= _EXACT_NODES))
         found = self._fast(starts, 0.3 if exact else 1.0)
         return self._exact(found, bound) if exact else _Answer(found, bound)
+
+    def _free(self, starts: Sequence[list[int]], bound: float) -> _Answer:
+        if len(self.graph) <= _STATE_NODES and self.mode == "auto":
+            exact = solve_states(self.graph, self.budget, _STATES)
+            if exact.proven:
+                return _Answer(exact.sequence, exact.bound)
+            bound = max(bound, exact.bound)
+        return _Answer(self._fast(starts, 1.0), bound)
 
     def _chain(self, chain: Chain) -> _Answer:
         slots = chain_slots(self.graph, chain, self.budget)
@@ -147,7 +162,9 @@ class _Task:
 
     def _cheapest_repeat(self) -> float:
         """What any plan adds at least when the order alone does not fit."""
-        repeatable = [node for node in range(len(self.graph)) if self.graph.succs[node] and node not in self.graph.once]
+        repeatable = [
+            node for node in range(len(self.graph)) if self.graph.succs[node] and node not in self.graph.single
+        ]
         return min((self.graph.cost[node] for node in repeatable), default=math.inf)
 
     def _low_order(self) -> tuple[list[int], bool]:

@@ -17,33 +17,47 @@ from jogak.memory.remat.graph import RematGraph
 from jogak.search.jit import Floats, Ints, kernel
 
 EMPTY = -1
+PINNED = 2
 
 
 class Timeline(NamedTuple):
-    """The arrays of a timeline over `n` nodes and `s` slots (a power of two).
+    """The arrays of a timeline over `n` nodes, `v` values and `s` slots (a power of two).
 
     Attributes:
-        pred_start, pred, succ_start, succ: neighbours of each node as compressed rows.
-        cost, size, scratch: of each node.
-        once: 1 for nodes that must not repeat.
+        read_start, reads: the values that each node reads, as compressed rows.
+        use_start, uses: the nodes that read each value.
+        out_start, outs: the values that each node makes.
+        last_start, lasts: the nodes before which all computations of each node come.
+        first_start, firsts: the other way round: the nodes all of whose computations come before each node.
+        cost, scratch: of each node.
+        size, maker: of each value.
+        once: 1 for nodes that must not repeat, PINNED for those that must not move either.
         stage: [s] the stage of each slot when the order is fixed; empty when it is free.
         slots: [s] the node in each slot, or EMPTY.
         at: [n, limit] slots of each node's occurrences, rising.
-        end: [n, limit] last slot in which each occurrence's value lives.
+        end: [v, limit] last slot in which the value lives that each occurrence of its maker makes.
         times: [n] number of occurrences.
         live: [2s] maximum of live bytes under each tree node; the leaf of slot p is s + p.
         lazy: [s] bytes added to everything under each inner tree node.
         repeated: [n + 1] nodes with several occurrences; the last entry is how many there are.
         place: [n] where each node stands in `repeated`.
+        origin: [1] the first slot after those of the arguments.
     """
 
-    pred_start: Ints
-    pred: Ints
-    succ_start: Ints
-    succ: Ints
+    read_start: Ints
+    reads: Ints
+    use_start: Ints
+    uses: Ints
+    out_start: Ints
+    outs: Ints
+    last_start: Ints
+    lasts: Ints
+    first_start: Ints
+    firsts: Ints
     cost: Floats
-    size: Ints
     scratch: Ints
+    size: Ints
+    maker: Ints
     once: Ints
     stage: Ints
     slots: Ints
@@ -54,6 +68,7 @@ class Timeline(NamedTuple):
     lazy: Ints
     repeated: Ints
     place: Ints
+    origin: Ints
 
 
 def new_timeline(graph: RematGraph, slots: int, stage: Ints, limit: int) -> Timeline:
@@ -65,27 +80,32 @@ def new_timeline(graph: RematGraph, slots: int, stage: Ints, limit: int) -> Time
         stage: the stage of each slot, or an empty array when the order is free.
         limit: the most occurrences of one node.
     """
-    nodes = len(graph)
-    pred_start, pred = _rows(graph.preds)
-    succ_start, succ = _rows(graph.succs)
+    nodes, values = len(graph), len(graph.makers)
+    firsts: list[list[int]] = [[] for _ in range(nodes)]
+    for first, last in graph.before:
+        firsts[last].append(first)
+    once = [PINNED if node in graph.arguments else int(node in graph.single) for node in range(nodes)]
     return Timeline(
-        pred_start,
-        pred,
-        succ_start,
-        succ,
+        *_rows(graph.reads),
+        *_rows(graph.readers),
+        *_rows(graph.outputs),
+        *_rows(graph.lasts),
+        *_rows(firsts),
         np.array(graph.cost, dtype=np.float64),
-        np.array(graph.size, dtype=np.int64),
         np.array([graph.scratch_of(node) for node in range(nodes)], dtype=np.int64),
-        np.array([node in graph.once for node in range(nodes)], dtype=np.int64),
+        np.array(graph.bytes, dtype=np.int64),
+        np.array(graph.makers, dtype=np.int64),
+        np.array(once, dtype=np.int64),
         stage,
         np.full(slots, EMPTY, dtype=np.int64),
         np.zeros((nodes, limit), dtype=np.int64),
-        np.zeros((nodes, limit), dtype=np.int64),
+        np.zeros((values, limit), dtype=np.int64),
         np.zeros(nodes, dtype=np.int64),
-        np.zeros(2 * slots, dtype=np.int64),
+        np.full(2 * slots, graph.fixed, dtype=np.int64),
         np.zeros(slots, dtype=np.int64),
         np.zeros(nodes + 1, dtype=np.int64),
         np.zeros(nodes, dtype=np.int64),
+        np.zeros(1, dtype=np.int64),
     )
 
 
@@ -153,11 +173,11 @@ def earlier(line: Timeline, node: int, slot: int) -> int:
 
 
 @kernel()
-def last_use(line: Timeline, node: int, after: int, until: int) -> int:
-    """The last slot in (after, until] that reads the node; `after` when none does."""
+def last_use(line: Timeline, value: int, after: int, until: int) -> int:
+    """The last slot in (after, until] that reads the value; `after` when none does."""
     found = after
-    for index in range(line.succ_start[node], line.succ_start[node + 1]):
-        reader = line.succ[index]
+    for index in range(line.use_start[value], line.use_start[value + 1]):
+        reader = line.uses[index]
         before = earlier(line, reader, until + 1)
         if before > 0:
             found = max(found, line.at[reader, before - 1])
@@ -165,11 +185,11 @@ def last_use(line: Timeline, node: int, after: int, until: int) -> int:
 
 
 @kernel()
-def next_use(line: Timeline, node: int, after: int) -> int:
-    """The first slot after `after` that reads the node; the number of slots when none does."""
+def next_use(line: Timeline, value: int, after: int) -> int:
+    """The first slot after `after` that reads the value; the number of slots when none does."""
     found = line.slots.size
-    for index in range(line.succ_start[node], line.succ_start[node + 1]):
-        reader = line.succ[index]
+    for index in range(line.use_start[value], line.use_start[value + 1]):
+        reader = line.uses[index]
         before = earlier(line, reader, after + 1)
         if before < line.times[reader]:
             found = min(found, line.at[reader, before])
@@ -180,53 +200,60 @@ def next_use(line: Timeline, node: int, after: int) -> int:
 def insert(line: Timeline, node: int, slot: int) -> None:
     """Compute the node in an empty slot."""
     index, count = earlier(line, node, slot), line.times[node]
-    until = line.at[node, index] if index < count else line.slots.size - 1
-    end = last_use(line, node, slot, until)
-    if index > 0 and line.end[node, index - 1] > slot:
-        shorter = last_use(line, node, line.at[node, index - 1], slot)
-        add_range(line, shorter + 1, line.end[node, index - 1], -line.size[node])
-        line.end[node, index - 1] = shorter
     for later in range(count, index, -1):
         line.at[node, later] = line.at[node, later - 1]
-        line.end[node, later] = line.end[node, later - 1]
-    line.at[node, index], line.end[node, index] = slot, end
+    line.at[node, index] = slot
     line.times[node] = count + 1
     line.slots[slot] = node
     if count == 1:
         _enlist(line, node)
-    add_range(line, slot, end, line.size[node])
+    until = line.at[node, index + 1] if index < count else line.slots.size - 1
+    for output in range(line.out_start[node], line.out_start[node + 1]):
+        value = line.outs[output]
+        for later in range(count, index, -1):
+            line.end[value, later] = line.end[value, later - 1]
+        line.end[value, index] = last_use(line, value, slot, until)
+        if index > 0 and line.end[value, index - 1] > slot:
+            shorter = last_use(line, value, line.at[node, index - 1], slot)
+            add_range(line, shorter + 1, line.end[value, index - 1], -line.size[value])
+            line.end[value, index - 1] = shorter
+        add_range(line, slot, line.end[value, index], line.size[value])
     add_range(line, slot, slot, line.scratch[node])
-    for position in range(line.pred_start[node], line.pred_start[node + 1]):
-        read = line.pred[position]
-        source = earlier(line, read, slot) - 1
-        if source >= 0 and line.end[read, source] < slot:
-            add_range(line, line.end[read, source] + 1, slot, line.size[read])
-            line.end[read, source] = slot
+    for position in range(line.read_start[node], line.read_start[node + 1]):
+        value = line.reads[position]
+        source = earlier(line, line.maker[value], slot) - 1
+        if source >= 0 and line.end[value, source] < slot:
+            add_range(line, line.end[value, source] + 1, slot, line.size[value])
+            line.end[value, source] = slot
 
 
 @kernel()
 def remove(line: Timeline, node: int, index: int) -> None:
     """Take back the occurrence `index` of the node."""
-    slot, end, count = line.at[node, index], line.end[node, index], line.times[node]
-    add_range(line, slot, end, -line.size[node])
+    slot, count = line.at[node, index], line.times[node]
+    for output in range(line.out_start[node], line.out_start[node + 1]):
+        value = line.outs[output]
+        end = line.end[value, index]
+        add_range(line, slot, end, -line.size[value])
+        for later in range(index, count - 1):
+            line.end[value, later] = line.end[value, later + 1]
+        if index > 0 and end > slot:
+            add_range(line, line.end[value, index - 1] + 1, end, line.size[value])
+            line.end[value, index - 1] = end
     add_range(line, slot, slot, -line.scratch[node])
     line.slots[slot] = EMPTY
     for later in range(index, count - 1):
         line.at[node, later] = line.at[node, later + 1]
-        line.end[node, later] = line.end[node, later + 1]
     line.times[node] = count - 1
     if count == 2:
         _delist(line, node)
-    if index > 0 and end > slot:
-        add_range(line, line.end[node, index - 1] + 1, end, line.size[node])
-        line.end[node, index - 1] = end
-    for position in range(line.pred_start[node], line.pred_start[node + 1]):
-        read = line.pred[position]
-        source = earlier(line, read, slot) - 1
-        if source >= 0 and line.end[read, source] == slot:
-            shorter = last_use(line, read, line.at[read, source], slot - 1)
-            add_range(line, shorter + 1, slot, -line.size[read])
-            line.end[read, source] = shorter
+    for position in range(line.read_start[node], line.read_start[node + 1]):
+        value = line.reads[position]
+        source = earlier(line, line.maker[value], slot) - 1
+        if source >= 0 and line.end[value, source] == slot:
+            shorter = last_use(line, value, line.at[line.maker[value], source], slot - 1)
+            add_range(line, shorter + 1, slot, -line.size[value])
+            line.end[value, source] = shorter
 
 
 @kernel()
@@ -250,6 +277,8 @@ def load(line: Timeline, sequence: Sequence[int], slots: Sequence[int]) -> None:
     """Fill an empty timeline with a sequence, one slot for each entry."""
     for node, slot in zip(sequence, slots, strict=True):
         insert(line, node, slot)
+        if line.once[node] == PINNED:
+            line.origin[0] = slot + 1
 
 
 def read(slots: Ints) -> list[int]:
