@@ -75,8 +75,8 @@ def _tell(function: ir.Operation, reading: Reading, result: Propagated, mesh: Me
         size = reading.graph.values[skipped.value].shape[skipped.dim]
         warn_of(
             skipped.value,
-            f"dimension {skipped.dim} has size {size}, which mesh axis {skipped.axis!r} "
-            f"({mesh.sizes[skipped.axis]} devices) does not divide: it stays whole on that axis",
+            f"dimension {skipped.dim} has size {size}, too few elements to split it by mesh axis {skipped.axis!r} "
+            f"({mesh.sizes[skipped.axis]} devices): it stays whole on that axis",
         )
     for overruled in result.overruled:
         wanted, got = " ".join(overruled.wanted), " ".join(overruled.got) or "_"

@@ -86,6 +86,37 @@ def is_identity(value: ir.Value, combiner: Combiner) -> bool:
     return bool(found == wanted)
 
 
+def padded(value: ir.Value, shape: Sequence[int]) -> ir.Value:
+    """`value` with zeros behind each dimension, up to `shape`; itself when it is as large."""
+    old = shape_of(value)
+    return (
+        value
+        if tuple(shape) == old
+        else bordered(value, [0] * len(old), [n - o for n, o in zip(shape, old, strict=True)])
+    )
+
+
+def bordered(value: ir.Value, low: Sequence[int], high: Sequence[int]) -> ir.Value:
+    """`value` with zeros in front of and behind each dimension."""
+    element = ir.RankedTensorType(value.type).element_type
+    shape = [before + size + after for before, size, after in zip(low, shape_of(value), high, strict=True)]
+    zero = arith.ConstantOp(element, scalar(element, 0)).result
+    op = tensor.PadOp(tensor_type(shape, element), value, [], [], low, high)
+    block = op.regions[0].blocks.append(*[ir.IndexType.get()] * len(shape))
+    with ir.InsertionPoint(block):
+        tensor.YieldOp(zero)
+    return op.result
+
+
+def leading(value: ir.Value, shape: Sequence[int]) -> ir.Value:
+    """The first elements of each dimension; `value` itself when that is all."""
+    if tuple(shape) == shape_of(value):
+        return value
+    element = ir.RankedTensorType(value.type).element_type
+    zeros, ones = [0] * len(shape), [1] * len(shape)
+    return tensor.ExtractSliceOp(tensor_type(shape, element), value, [], [], [], zeros, shape, ones).result
+
+
 def mask(value: ir.Value, keep: ir.Value, otherwise: ir.TypedAttr) -> ir.Value:
     """`value` where the scalar `keep` is true, `otherwise` elsewhere."""
     type_ = ir.RankedTensorType(value.type)

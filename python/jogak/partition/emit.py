@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch_mlir import ir
 from torch_mlir.dialects import arith, shard
 
-from jogak.ir.build import index_constant
+from jogak.ir.build import index_constant, leading, padded, tensor_type
 from jogak.ir.grid import GRID
+from jogak.ir.structured import shape_of
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reshard import Step, StepKind
 from jogak.sharding.sharding import Combiner
@@ -23,10 +24,11 @@ class Emitter:
         self._position: list[ir.Value] | None = None
         self._last: ir.Operation | None = None
         self._offsets: dict[tuple[tuple[str, ...], int], ir.Value] = {}
+        self._bounds: dict[tuple[tuple[str, ...], int, int], ir.Value] = {}
         self._first: dict[tuple[str, ...], ir.Value] = {}
 
     def step(self, value: ir.Value, step: Step, shape: Sequence[int], cause: str) -> ir.Value:
-        """One collective on a local value, at the insertion point.
+        """One collective on a local value, at the insertion point, with padding added before and cut off behind it.
 
         Args:
             shape: the local shape that it leaves.
@@ -34,7 +36,8 @@ class Emitter:
         """
         grid = ir.FlatSymbolRefAttr.get(GRID)
         axes = ir.DenseI16ArrayAttr.get([self.mesh.index(axis) for axis in step.axes])
-        type_ = ir.RankedTensorType.get(list(shape), ir.RankedTensorType(value.type).element_type)
+        value = padded(value, self._brought(shape_of(value), step, shape))
+        type_ = tensor_type(self._left(shape_of(value), step), ir.RankedTensorType(value.type).element_type)
         op: ir.OpView
         match step.kind:
             case StepKind.ALL_SLICE:
@@ -49,7 +52,26 @@ class Emitter:
                 kind = _reduction(step.combiner)
                 op = shard.ReduceScatterOp(type_, grid, value, step.dim, grid_axes=axes, reduction=kind)
         op.operation.attributes["jogak.cause"] = ir.StringAttr.get(cause)
-        return op.operation.results[0]
+        return leading(op.operation.results[0], shape)
+
+    def _brought(self, before: Sequence[int], step: Step, after: Sequence[int]) -> list[int]:
+        """The shape that a collective needs: the dimension that it cuts has as much as all pieces together."""
+        needed = list(before)
+        cut = _cut(step)
+        if cut is not None:
+            needed[cut] = after[cut] * self.mesh.size(step.axes)
+        return needed
+
+    def _left(self, before: Sequence[int], step: Step) -> list[int]:
+        """The shape that a collective leaves, padding included."""
+        left = list(before)
+        parts = self.mesh.size(step.axes)
+        if step.kind in (StepKind.ALL_GATHER, StepKind.ALL_TO_ALL):
+            left[step.dim] *= parts
+        cut = _cut(step)
+        if cut is not None:
+            left[cut] //= parts
+        return left
 
     def offset(self, axes: tuple[str, ...], part: int) -> ir.Value:
         """Where this device's part of a dimension begins, when `axes` split it into parts of `part` elements."""
@@ -60,6 +82,16 @@ class Emitter:
                 self._last = begin.owner
             self._offsets[axes, part] = begin
         return self._offsets[axes, part]
+
+    def bound(self, axes: tuple[str, ...], part: int, size: int) -> ir.Value:
+        """How many elements of a dimension of `size` begin at this device's part; it may be none, or more than a part."""
+        if (axes, part, size) not in self._bounds:
+            offset = self.offset(axes, part)
+            with self._at_top():
+                left = arith.SubIOp(index_constant(size), offset).result
+                self._last = left.owner
+            self._bounds[axes, part, size] = left
+        return self._bounds[axes, part, size]
 
     def is_first(self, axes: tuple[str, ...]) -> ir.Value:
         """Whether this device is the first of its group over `axes` (an `i1`)."""
@@ -87,6 +119,17 @@ class Emitter:
             scaled = arith.MulIOp(linear, index_constant(self.mesh.sizes[axis])).result
             linear = arith.AddIOp(scaled, position[self.mesh.index(axis)]).result
         return linear
+
+
+def _cut(step: Step) -> int | None:
+    """The dimension that a collective cuts."""
+    match step.kind:
+        case StepKind.ALL_SLICE | StepKind.REDUCE_SCATTER:
+            return step.dim
+        case StepKind.ALL_TO_ALL:
+            return step.split
+        case _:
+            return None
 
 
 def _reduction(combiner: Combiner | None) -> ir.Attribute:

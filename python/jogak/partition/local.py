@@ -15,6 +15,8 @@ from torch_mlir.dialects import arith, linalg
 from jogak.ir.build import elementwise, identity_of, index_constant, mask, scalar
 from jogak.ir.structured import shape_of
 from jogak.partition.emit import Emitter
+from jogak.partition.masking import clamp_read, mask_terms
+from jogak.sharding.padding import local_size, splits_evenly
 from jogak.sharding.projection import Assignment, Axes
 from jogak.sharding.rule import Dims, FactorKind, OpShardingRule
 from jogak.sharding.rules.tensor import static_list
@@ -38,7 +40,16 @@ class Split:
 
     def part(self, factor: int) -> int:
         """Iterations of a factor on one device."""
-        return self.rule.factors[factor].size // self.emitter.mesh.size(self.assignment.get(factor, ()))
+        return local_size(self.rule.factors[factor].size, self.emitter.mesh.size(self.assignment.get(factor, ())))
+
+    def is_padded(self, factor: int) -> bool:
+        """Whether the last devices have iterations that are none of the program's."""
+        axes = self.assignment.get(factor, ())
+        return not splits_evenly(self.rule.factors[factor].size, axes, self.emitter.mesh)
+
+    def bound(self, factor: int) -> ir.Value:
+        """How many of this device's iterations of a split factor are the program's; it may be more than it has."""
+        return self.emitter.bound(self.assignment[factor], self.part(factor), self.rule.factors[factor].size)
 
     def offset(self, factor: int) -> ir.Value:
         """Where this device's iterations of a split factor begin."""
@@ -84,13 +95,21 @@ def _localize_generic(op: ir.Operation, split: Split) -> None:
     extracts = [inner for inner in body if inner.name == "tensor.extract"]
     tables = list(dict.fromkeys(extract.operands[0] for extract in extracts))
     table_dims = split.rule.operands[len(split.rule.operands) - len(tables) :]
+    padded = [loop for loop in range(len(op.attributes["iterator_types"])) if split.is_padded(loop)]
     for extract in extracts:
-        _localize_read(extract, table_dims[tables.index(extract.operands[0])], split)
+        dims = table_dims[tables.index(extract.operands[0])]
+        if padded:
+            whole = [dim for dim, members in enumerate(dims) if not any(map(split.assignment.get, members))]
+            clamp_read(extract, whole)
+        _localize_read(extract, dims, split)
     for inner in body:
         if inner.name == "linalg.index" and list(inner.results[0].uses):
             loop = int(ir.IntegerAttr(inner.attributes["dim"]).value)
             if split.assignment.get(loop):
                 _shift_index(inner, split.offset(loop))
+    reduced = [loop for loop in padded if split.rule.factors[loop].kind is FactorKind.REDUCTION]
+    if reduced:
+        mask_terms(op, {loop: split.bound(loop) for loop in reduced})
 
 
 def _shift_index(index: ir.Operation, offset: ir.Value) -> None:
@@ -136,18 +155,29 @@ def _shifted(index: ir.Value, offset: ir.Value, size: int) -> tuple[ir.Value, ir
 
 
 def _localize_scatter(op: ir.Operation, split: Split) -> None:
-    """A target whose rows are split: updates of other devices' rows are moved to row 0 as identities."""
-    rows = 1
-    if not split.assignment.get(rows):
+    """A target whose rows are split: updates of other devices' rows, and padding, are moved to row 0 as identities."""
+    each, rows = 0, 1
+    padded = split.is_padded(each)
+    if not split.assignment.get(rows) and not padded:
         return
     updates, indices = op.operands[0], op.operands[1]
     combiner = scatter_combiner(op) or Combiner.ADD
-    offset, size = split.offset(rows), split.part(rows)
     index_type = ir.RankedTensorType(indices.type)
     update_type = ir.RankedTensorType(updates.type)
 
+    shift = (split.offset(rows), split.part(rows)) if split.assignment.get(rows) else None
+    bound = split.bound(each) if padded else None
+
     def inside(index: ir.Value) -> tuple[ir.Value, ir.Value]:
-        return _shifted(arith.IndexCastOp(ir.IndexType.get(), index).result, offset, size)
+        row = arith.IndexCastOp(ir.IndexType.get(), index).result
+        counts = None
+        if bound is not None:
+            counts = arith.CmpIOp(arith.CmpIPredicate.slt, linalg.IndexOp(each).result, bound).result
+            row = arith.SelectOp(counts, row, index_constant(0)).result
+        if shift is None:
+            return row, counts
+        row, own = _shifted(row, *shift)
+        return row, own if counts is None else arith.AndIOp(own, counts).result
 
     def row(index: ir.Value) -> ir.Value:
         return arith.IndexCastOp(index_type.element_type, inside(index)[0]).result

@@ -10,6 +10,7 @@ import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from jogak.ir.module import main_function, print_module
 from jogak.ir.structured import element_of, shape_of
 from jogak.report.promise import Promise
 from jogak.sharding.annotation import SHARDING, read_arguments
+from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import argument_attributes, result_attributes
 from jogak.sharding.sharding import Sharding
@@ -50,6 +52,7 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "mesh": {"axes": list(made.mesh.axes), "shape": list(made.mesh.shape), "devices": made.mesh.devices},
         "arguments": _arguments(function, made.mesh),
         "results": _results(function, made.mesh),
+        "padding": _padding(function, made.mesh),
         "modules": {"program": PROGRAM, "device": DEVICE, "devices": made.mesh.devices},
         "weights": {"seed": made.configuration.options.seed, "files": list(tensor_files(made))},
         "reference": "pytorch" if made.reference else "program",
@@ -105,12 +108,27 @@ def _results(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
 def _tensor(value: ir.Value, attributes: ir.DictAttr, mesh: Mesh) -> dict[str, Any]:
     shape = shape_of(value)
     sharding = Sharding.parse(_text(attributes, SHARDING, str(Sharding.replicated(len(shape))))).complete()
+    padded = sharding.padded_shape(shape, mesh)
     return {
         "element": element_of(value),
         "shape": list(shape),
         "local_shape": list(sharding.local_shape(shape, mesh)),
+        **({"padded_shape": list(padded)} if padded != shape else {}),
         "sharding": str(sharding),
     }
+
+
+def _padding(function: ir.Operation, mesh: Mesh) -> dict[str, Any]:
+    """How much of what the devices hold of the arguments is padding, since the mesh does not divide their sizes."""
+    held = added = 0
+    for value, attributes in zip(function.regions[0].blocks[0].arguments, argument_attributes(function), strict=True):
+        shape = shape_of(value)
+        sharding = Sharding.parse(_text(attributes, SHARDING, str(Sharding.replicated(len(shape)))))
+        width = ELEMENT_BYTES.get(element_of(value), 4)
+        own = prod(sharding.padded_shape(shape, mesh))
+        held += own * width
+        added += (own - prod(shape)) * width
+    return {"bytes": added, "share": round(added / held, 6) if held else 0.0}
 
 
 def _text(attributes: ir.DictAttr, key: str, default: str) -> str:

@@ -154,7 +154,7 @@ def simulate_folder(
     disagreement: dict[str, float] = {}
     for number, described in enumerate(manifest["results"]):
         pieces = [outputs[number] for outputs in result.outputs]
-        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh)
+        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh, shape=described["shape"])
         results[described["name"]] = whole
         disagreement[described["name"]] = difference
     return Simulated(results, disagreement, result)

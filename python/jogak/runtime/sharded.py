@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from jogak.runtime.collectives import combine
 from jogak.runtime.errors import SimulationError
@@ -17,12 +18,15 @@ def shard_value(tensor: Tensor, sharding: Sharding, mesh: Mesh) -> list[Tensor]:
     """What each device holds of a value.
 
     A partial sum (or product) holds the value on the first device of the axis and the identity on the others; for
-    maxima, minima and bitwise combiners every device holds the value.
+    maxima, minima and bitwise combiners every device holds the value. Padding is filled with zeros.
 
     Raises:
-        JogakError: a dimension cannot be divided evenly.
+        JogakError: a dimension has fewer elements than there are pieces.
     """
-    sharding.local_shape(tuple(tensor.shape), mesh)
+    shape = sharding.padded_shape(tuple(tensor.shape), mesh)
+    if shape != tuple(tensor.shape):
+        widths = [n - o for n, o in zip(shape, tensor.shape, strict=True)]
+        tensor = pad(tensor, [width for high in reversed(widths) for width in (0, high)])
     return [_local(tensor, sharding, mesh, device) for device in range(mesh.devices)]
 
 
@@ -50,7 +54,12 @@ def _window(shape: Sequence[int], sharding: Sharding, mesh: Mesh, device: int) -
 
 
 def unshard_value(
-    tensors: Sequence[Tensor], sharding: Sharding, mesh: Mesh, *, tolerance: float = 1e-5
+    tensors: Sequence[Tensor],
+    sharding: Sharding,
+    mesh: Mesh,
+    *,
+    shape: Sequence[int] | None = None,
+    tolerance: float = 1e-5,
 ) -> tuple[Tensor, float]:
     """The whole value from what each device holds; partial results are combined.
 
@@ -58,6 +67,7 @@ def unshard_value(
         tensors: the local tensor of each device.
         sharding: how the value lies on the mesh.
         mesh: the mesh.
+        shape: of the whole value; without it no piece holds padding.
         tolerance: how far replicas may differ, relative to the largest magnitude among them.
 
     Returns:
@@ -68,14 +78,19 @@ def unshard_value(
     """
     complete = _complete(list(tensors), sharding, mesh)
     local = complete[0].shape
-    shape = [size * mesh.size(axes) for size, axes in zip(local, sharding.dims, strict=True)]
-    whole = complete[0].new_empty(shape)
+    padded = [size * mesh.size(axes) for size, axes in zip(local, sharding.dims, strict=True)]
+    whole = complete[0].new_empty(padded if shape is None else list(shape))
     first: dict[tuple[tuple[int, int], ...], int] = {}
     largest = 0.0
     for device, tensor in enumerate(complete):
-        window = tuple(_window(shape, sharding, mesh, device))
+        window = tuple(_clipped(_window(padded, sharding, mesh, device), whole.shape))
+        for dim, (_, size) in enumerate(window):
+            tensor = tensor.narrow(dim, 0, size)
         if window in first:
-            difference, scale = _difference(complete[first[window]], tensor)
+            kept = complete[first[window]]
+            for dim, (_, size) in enumerate(window):
+                kept = kept.narrow(dim, 0, size)
+            difference, scale = _difference(kept, tensor)
             if not difference <= tolerance * scale:
                 raise SimulationError(
                     f"devices {first[window]} and {device} hold replicas that differ by up to {difference:.3g}",
@@ -89,6 +104,14 @@ def unshard_value(
             view = view.narrow(dim, start, size)
         view.copy_(tensor)
     return whole, largest
+
+
+def _clipped(window: Sequence[tuple[int, int]], shape: Sequence[int]) -> list[tuple[int, int]]:
+    """The part of a window that is not padding."""
+    return [
+        (min(start, extent), max(0, min(size, extent - start)))
+        for (start, size), extent in zip(window, shape, strict=True)
+    ]
 
 
 def _complete(tensors: list[Tensor], sharding: Sharding, mesh: Mesh) -> list[Tensor]:

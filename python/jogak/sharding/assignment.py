@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from math import prod
 
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
 from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import local_size
 from jogak.sharding.projection import Assignment, Axes, is_expressible, project
 from jogak.sharding.reshard import route
 from jogak.sharding.rule import FactorKind, OpShardingRule
@@ -113,7 +115,7 @@ def _ordered(axes: list[str], order: Axes) -> Axes:
 
 def _is_possible(node: Node, assignment: Assignment, mesh: Mesh) -> bool:
     factors = node.rule.factors
-    if any(factors[factor].size % mesh.size(axes) for factor, axes in assignment.items()):
+    if not all(factors[factor].splits(axes, mesh) for factor, axes in assignment.items()):
         return False
     every = (*node.rule.operands, *node.rule.results)
     return all(is_expressible(dims, assignment, factors, mesh) for dims in every)
@@ -128,14 +130,28 @@ def _price(
         if value is not None:
             wanted = node.rule.placement(dims, assignment)
             seconds += move(value, shardings[value], wanted, graph, mesh, cost)
-            touched += graph.values[value].bytes / wanted.shards(mesh)
+            touched += _local_bytes(value, wanted, graph, mesh)
     for number, value in enumerate(node.results):
         made = node.rule.result_placement(number, assignment)
         target = shardings[value]
         partial = tuple(entry for entry in target.partial if entry in made.partial)
         seconds += move(value, made, Sharding(target.dims, partial), graph, mesh, cost)
-        touched += graph.values[value].bytes / made.shards(mesh)
-    return seconds + cost.kernel(_element(node, graph), node.flops / _parts(assignment, mesh), touched)
+        touched += _local_bytes(value, made, graph, mesh)
+    return seconds + cost.kernel(_element(node, graph), node.flops * local_share(node, assignment, mesh), touched)
+
+
+def local_share(node: Node, assignment: Assignment, mesh: Mesh) -> float:
+    """The part of an op's iterations that one device has, padding included."""
+    share = 1.0
+    for factor, axes in assignment.items():
+        size = node.rule.factors[factor].size
+        share *= local_size(size, mesh.size(axes)) / size
+    return share
+
+
+def _local_bytes(value: int, sharding: Sharding, graph: Graph, mesh: Mesh) -> int:
+    entry = graph.values[value]
+    return prod(sharding.local_shape(entry.shape, mesh)) * ELEMENT_BYTES.get(entry.element, 4)
 
 
 def _element(node: Node, graph: Graph) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jogak.errors import JogakError, nearest
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
 from jogak.sharding.sharding import DimSpec, SpecPattern
 
 
@@ -195,11 +196,10 @@ def _spread(dims: tuple[DimSpec, ...], argument: Argument, where: str) -> tuple[
 def _check_sizes(dims: Iterable[DimSpec], argument: Argument, mesh: Mesh, where: str) -> None:
     for number, (dim, size) in enumerate(zip(dims, argument.shape, strict=True)):
         parts = mesh.size(dim.axes)
-        if size % parts:
+        if not splits(size, dim.axes, mesh):
             axes = "×".join(dim.axes)
-            divisor = max(d for d in range(1, parts + 1) if size % d == 0)
             raise JogakError(
                 f"dimension {number} of {argument.name!r} of size {size} cannot be split {parts} ways by {axes}",
                 where=where,
-                hint=f"leave it whole ('_'), use an axis whose size divides it (up to {divisor}), or pad the model",
+                hint=f"leave it whole ('_'), or use axes of up to {size} devices",
             )

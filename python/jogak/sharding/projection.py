@@ -15,32 +15,44 @@ Assignment = Mapping[int, Axes]
 def project(dims: Dims, split: Sequence[Axes], factors: Sequence[Factor], mesh: Mesh) -> dict[int, Axes]:
     """Which axes a tensor's split puts on each factor. Axes that no whole factor can take are left out.
 
-    A dimension of several factors is split from its major factor on; a minor factor gets axes only when the ones
-    before it are split completely.
+    A dimension of several factors is split from its major factor on, evenly; a minor factor gets axes only when the
+    ones before it are split completely.
     """
     found: dict[int, Axes] = {}
     for members, axes in zip(dims, split, strict=True):
-        rest = list(axes)
+        rest = axes
+        several = _are_several(members, factors)
         for factor in members:
-            remaining = factors[factor].size
-            taken = 0
-            while taken < len(rest) and remaining % mesh.sizes[rest[taken]] == 0:
-                remaining //= mesh.sizes[rest[taken]]
-                taken += 1
+            taken = len(rest)
+            while taken and not _can_take(factors[factor], rest[:taken], several, mesh):
+                taken -= 1
             if taken:
                 found[factor] = tuple(rest[:taken])
-            rest = rest[taken:]
-            if remaining > 1:
+            if mesh.size(rest[:taken]) != factors[factor].size:
                 break
+            rest = rest[taken:]
     return found
+
+
+def _are_several(members: Sequence[int], factors: Sequence[Factor]) -> bool:
+    return sum(factors[member].size != 1 for member in members) > 1
+
+
+def _can_take(factor: Factor, axes: Axes, several: bool, mesh: Mesh) -> bool:
+    """Whether axes can split a factor: padding inside of a dimension of several factors would lie in its middle."""
+    return factor.splits(axes, mesh) and not (several and factor.size % mesh.size(axes))
 
 
 def dim_axes(members: Sequence[int], assignment: Assignment, factors: Sequence[Factor], mesh: Mesh) -> Axes:
     """The axes of a dimension made of `members`, as far as they are one contiguous split."""
     axes: list[str] = []
+    several = _are_several(members, factors)
     for factor in members:
-        axes += assignment.get(factor, ())
-        if mesh.size(assignment.get(factor, ())) != factors[factor].size:
+        taken = assignment.get(factor, ())
+        if not _can_take(factors[factor], taken, several, mesh):
+            break
+        axes += taken
+        if mesh.size(taken) != factors[factor].size:
             break
     return tuple(axes)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
 from jogak.sharding.projection import Axes, dim_axes, project
 from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
 from jogak.sharding.sharding import Sharding
@@ -38,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A dimension that propagation would have split but that the axis does not divide."""
+    """A dimension that propagation would have split but that has fewer elements than there would be pieces."""
 
     value: int
     dim: int
@@ -201,7 +202,7 @@ def _propose(state: _State, node: Node) -> list[_Proposal]:
             axes = dim_axes(members, assignment, rule.factors, state.mesh)
             if len(axes) <= len(current) or axes[: len(current)] != current or state.closed[value][dim]:
                 continue
-            axes = _as_far_as_it_divides(state, value, dim, axes)
+            axes = _as_far_as_it_splits(state, value, dim, axes)
             if len(axes) > len(current):
                 source = next(claim for factor, claim in chosen.items() if factor in members and claim.axes)
                 origin = Origin(node=node.index if node.index < len(state.graph.nodes) else None, value=source.value)
@@ -247,13 +248,13 @@ def _without_conflicts(claims: dict[int, _Claim]) -> dict[int, _Claim]:
     return kept
 
 
-def _as_far_as_it_divides(state: _State, value: int, dim: int, axes: Axes) -> Axes:
+def _as_far_as_it_splits(state: _State, value: int, dim: int, axes: Axes) -> Axes:
     elsewhere = {axis for number, split in enumerate(state.split[value]) if number != dim for axis in split}
     size = state.graph.values[value].shape[dim]
     for number, axis in enumerate(axes):
         if axis in elsewhere:
             return axes[:number]
-        if size % state.mesh.size(axes[: number + 1]):
+        if not splits(size, axes[: number + 1], state.mesh):
             state.skipped[value, dim, axis] = Skipped(value, dim, axis)
             return axes[:number]
     return axes

@@ -18,6 +18,7 @@ from math import prod
 from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import nests, splits
 from jogak.sharding.sharding import Combiner, Sharding
 
 
@@ -76,7 +77,6 @@ def route(
     """
     if set(target.partial) - set(source.partial):
         raise JogakError(f"a value that lies {source} cannot become {target}: it is not partial")
-    whole = prod(shape) * element_bytes
     order = count()
     best: dict[Sharding, float] = {source: 0.0}
     queue: list[tuple[float, int, Sharding, tuple[Step, ...]]] = [(0.0, next(order), source, ())]
@@ -87,16 +87,18 @@ def route(
         if seconds > best[here]:
             continue
         for step in _steps(here, target, shape, mesh):
-            total = seconds + _seconds(step, here, whole, mesh, cost)
+            total = seconds + _seconds(step, here, shape, element_bytes, mesh, cost)
             if total < best.get(step.after, float("inf")):
                 best[step.after] = total
                 heapq.heappush(queue, (total, next(order), step.after, (*steps, step)))
     raise JogakError(f"no way leads from {source} to {target} for a value of shape {list(shape)}")
 
 
-def _seconds(step: Step, before: Sharding, whole: int, mesh: Mesh, cost: CostModel) -> float:
+def _seconds(
+    step: Step, before: Sharding, shape: tuple[int, ...], element_bytes: int, mesh: Mesh, cost: CostModel
+) -> float:
     devices = mesh.size(step.axes)
-    held = whole / before.shards(mesh)
+    held = prod(before.local_shape(shape, mesh)) * element_bytes
     match step.kind:
         case StepKind.ALL_SLICE:
             return cost.copy(held / devices)
@@ -109,21 +111,31 @@ def _seconds(step: Step, before: Sharding, whole: int, mesh: Mesh, cost: CostMod
 def _steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
     """Every collective that could be next. Axes that the target does not use are never added."""
     yield from _reductions(here, target, shape, mesh)
-    present = {*here.axes(), *(axis for axis, _ in here.partial)}
-    for axis in target.axes():
-        if axis not in present:
-            for dim in range(here.rank):
-                if _divides(here, dim, (axis,), shape, mesh):
-                    after = _changed(here, {dim: (*here.dims[dim], axis)})
-                    yield Step(StepKind.ALL_SLICE, (axis,), after, dim)
+    yield from _slices(here, target, shape, mesh)
     for dim, axes in enumerate(here.dims):
         for first in range(len(axes)):
             kept, moved = axes[:first], axes[first:]
+            if not nests(shape[dim], mesh.size(kept), mesh.size(moved)):
+                continue
             yield Step(StepKind.ALL_GATHER, moved, _changed(here, {dim: kept}), dim)
             for other in range(here.rank):
                 if other != dim and _divides(here, other, moved, shape, mesh):
                     after = _changed(here, {dim: kept, other: (*here.dims[other], *moved)})
                     yield Step(StepKind.ALL_TO_ALL, moved, after, dim, other)
+
+
+def _slices(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
+    """Cuts by one axis, and by all that a dimension still needs: with padding, pieces of pieces may not be the same."""
+    present = {*here.axes(), *(axis for axis, _ in here.partial)}
+    cuts: list[tuple[int, tuple[str, ...]]]
+    cuts = [(dim, (axis,)) for axis in target.axes() if axis not in present for dim in range(here.rank)]
+    for dim, (axes, wanted) in enumerate(zip(here.dims, target.dims, strict=True)):
+        missing = wanted[len(axes) :]
+        if wanted[: len(axes)] == axes and len(missing) > 1 and not present & set(missing):
+            cuts.append((dim, missing))
+    for dim, axes in cuts:
+        if _divides(here, dim, axes, shape, mesh):
+            yield Step(StepKind.ALL_SLICE, axes, _changed(here, {dim: (*here.dims[dim], *axes)}), dim)
 
 
 def _reductions(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
@@ -143,7 +155,9 @@ def _reductions(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: 
 
 
 def _divides(here: Sharding, dim: int, axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> bool:
-    return shape[dim] % mesh.size((*here.dims[dim], *axes)) == 0
+    """Whether the pieces of a dimension can be cut further."""
+    present = here.dims[dim]
+    return splits(shape[dim], (*present, *axes), mesh) and nests(shape[dim], mesh.size(present), mesh.size(axes))
 
 
 def _changed(here: Sharding, dims: dict[int, tuple[str, ...]]) -> Sharding:

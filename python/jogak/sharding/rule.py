@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits, splits_evenly
 from jogak.sharding.sharding import Combiner, Sharding
 
 
@@ -34,11 +36,17 @@ class Factor:
         size: number of iterations.
         kind: what splitting it means.
         combiners: for each result of the op how partial results combine; None for a result that contains the factor.
+        even: whether it can be split into equal parts only, since the op cannot be masked where padding is.
     """
 
     size: int
     kind: FactorKind = FactorKind.PARALLEL
     combiners: tuple[Combiner | None, ...] = ()
+    even: bool = False
+
+    def splits(self, axes: Sequence[str], mesh: Mesh) -> bool:
+        """Whether these axes can split it."""
+        return splits_evenly(self.size, axes, mesh) if self.even else splits(self.size, axes, mesh)
 
 
 Dims = tuple[tuple[int, ...], ...]

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from jogak.errors import JogakError
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import local_size, splits
 
 
 class Combiner(StrEnum):
@@ -71,21 +72,26 @@ class Sharding:
         return mesh.size(self.axes())
 
     def local_shape(self, shape: Sequence[int], mesh: Mesh) -> tuple[int, ...]:
-        """The shape on one device.
+        """The shape on one device, with the padding of dimensions that the mesh does not divide.
 
         Raises:
-            JogakError: a dimension is not divisible by the axes that split it.
+            JogakError: a dimension has fewer elements than the axes that split it make pieces.
         """
         local = []
         for number, (size, axes) in enumerate(zip(shape, self.dims, strict=True)):
             parts = mesh.size(axes)
-            if size % parts:
+            if not splits(size, axes, mesh):
                 raise JogakError(
                     f"dimension {number} of size {size} cannot be split {parts} ways by {'×'.join(axes)}",
-                    hint="choose an axis that divides it, or leave the dimension unsharded",
+                    hint="choose a smaller axis, or leave the dimension unsharded",
                 )
-            local.append(size // parts)
+            local.append(local_size(size, parts))
         return tuple(local)
+
+    def padded_shape(self, shape: Sequence[int], mesh: Mesh) -> tuple[int, ...]:
+        """The shape of all pieces together: the global shape and the padding behind it."""
+        local = self.local_shape(shape, mesh)
+        return tuple(size * mesh.size(axes) for size, axes in zip(local, self.dims, strict=True))
 
     def check(self, mesh: Mesh, where: str | None = None) -> None:
         """Raise when an axis is unknown to the mesh or used twice."""

@@ -22,6 +22,7 @@ from jogak.runtime.types import dtype_of
 from jogak.sharding.annotation import CONSTRAINT, SHARDING, annotate, extend_attributes
 from jogak.sharding.graph import Value
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
 from jogak.sharding.reading import Reading, argument_attributes, read_graph, result_attributes
 from jogak.sharding.sharding import Combiner, DimSpec, Sharding, SpecPattern
 from jogak.testing.whim import WhimCost
@@ -78,11 +79,14 @@ def random_case(random: Random, program: str) -> Case:
 
 
 def random_sharding(value: Value, mesh: Mesh, random: Random) -> Sharding:
-    """Any placement that divides the value; by chance a value that an op makes may stay a partial result."""
+    """Any placement that the sizes allow, by chance with padding.
+
+    A value that an op makes may stay a partial result.
+    """
     dims: list[tuple[str, ...]] = [()] * len(value.shape)
     left: list[str] = []
     for axis in random.sample(mesh.axes, len(mesh.axes)):
-        fitting = [d for d, size in enumerate(value.shape) if size % mesh.size((*dims[d], axis)) == 0]
+        fitting = [d for d, size in enumerate(value.shape) if splits(size, (*dims[d], axis), mesh)]
         if fitting and random.random() < 0.6:
             dim = random.choice(fitting)
             dims[dim] = (*dims[dim], axis)
@@ -121,7 +125,7 @@ def check_case(case: Case) -> Mismatch | None:
     inputs = _inputs(load_program(whole), case.seed)
     expected = execute(whole, inputs, precision="f64")
     module = partitioned(case)
-    outputs = _run(module, case.mesh, inputs)
+    outputs = _run(module, case.mesh, inputs, {name: tuple(value.shape) for name, value in expected.items()})
     wrong = [name for name, value in expected.items() if not _equal(value, outputs[name])]
     return Mismatch(f"{', '.join(wrong)} differ") if wrong else None
 
@@ -160,7 +164,9 @@ def _inputs(program: Program, seed: int) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def _run(module: ir.Module, mesh: Mesh, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _run(
+    module: ir.Module, mesh: Mesh, inputs: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, torch.Tensor]:
     function = main_function(module).operation
     program = load_program(module)
     local: list[dict[str, torch.Tensor]] = [{} for _ in range(mesh.devices)]
@@ -173,7 +179,8 @@ def _run(module: ir.Module, mesh: Mesh, inputs: Mapping[str, torch.Tensor]) -> d
     for number, (result, attributes) in enumerate(zip(program.results, result_attributes(function), strict=True)):
         sharding = Sharding.parse(attributes[SHARDING].value)
         parts = [device[number] for device in outputs]
-        found[result.name] = unshard_value(parts, sharding, mesh, tolerance=TOLERANCE)[0]
+        shape = shapes[result.name]
+        found[result.name] = unshard_value(parts, sharding, mesh, shape=shape, tolerance=TOLERANCE)[0]
     return found
 
 

@@ -175,9 +175,10 @@ def run_sharded(module: ir.Module, prepared: Prepared, mesh: Mesh, training: boo
     run_pipeline(module, PARTITION)
     function = main_function(module).operation
     promised = promise(function, mesh, Roofline(load_machine(DEFAULT_MACHINE), mesh)).collectives
-    inputs = _pieces(function, prepared, mesh)
+    whole = main_function(prepared.module).operation
+    inputs = _pieces(whole, function, prepared.values, mesh)
     result = simulate(load_program(module), mesh, inputs, precision=None if autocast else "f64")
-    got = _results(function, result.outputs, mesh)
+    got = _results(whole, function, result.outputs, mesh)
     optimizer = options_of(training, autocast).optimizer
     found = compare(prepared.expected, got, prepared.values, optimizer, autocast or "f64")
     errors = {name: each.relative for name, each in found.items()}
@@ -185,25 +186,31 @@ def run_sharded(module: ir.Module, prepared: Prepared, mesh: Mesh, training: boo
     return Verdict(worst, errors[worst], promised, to_json(result.collectives))
 
 
-def _pieces(function: ir.Operation, prepared: Prepared, mesh: Mesh) -> list[dict[str, Tensor]]:
+def _pieces(
+    whole: ir.Operation, function: ir.Operation, values: Mapping[str, Tensor], mesh: Mesh
+) -> list[dict[str, Tensor]]:
+    """What each device gets for each argument."""
     pieces: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
-    for argument, attributes in zip(read_arguments(function), argument_attributes(function), strict=True):
+    for argument, attributes in zip(read_arguments(whole), argument_attributes(function), strict=True):
         sharding = Sharding.parse(str(ir.StringAttr(attributes[SHARDING]).value))
-        shape = [size * mesh.size(axes) for size, axes in zip(argument.shape, sharding.dims, strict=True)]
-        whole = prepared.values[argument.name].reshape(shape)
-        for device, piece in enumerate(shard_value(whole, sharding, mesh)):
+        value = values[argument.name].reshape(argument.shape)
+        for device, piece in enumerate(shard_value(value, sharding, mesh)):
             pieces[device][argument.name] = piece
     return pieces
 
 
-def _results(function: ir.Operation, outputs: Sequence[Sequence[Tensor]], mesh: Mesh) -> dict[str, Tensor]:
+def _results(
+    whole: ir.Operation, function: ir.Operation, outputs: Sequence[Sequence[Tensor]], mesh: Mesh
+) -> dict[str, Tensor]:
     """Every result of the program, whole."""
     arguments = argument_attributes(function)
     updates = update_positions(function)
+    types = ir.FunctionType(ir.TypeAttr(whole.attributes["function_type"]).value).results
     found: dict[str, Tensor] = {}
     for number, attributes in enumerate(result_attributes(function)):
         source = arguments[updates[number]] if number in updates else attributes
         sharding = Sharding.parse(str(ir.StringAttr(source[SHARDING]).value)).complete()
-        whole, _ = unshard_value([each[number] for each in outputs], sharding, mesh)
-        found[str(ir.StringAttr(attributes["jogak.name"]).value)] = whole
+        shape = ir.RankedTensorType(types[number]).shape
+        value, _ = unshard_value([each[number] for each in outputs], sharding, mesh, shape=shape)
+        found[str(ir.StringAttr(attributes["jogak.name"]).value)] = value
     return found

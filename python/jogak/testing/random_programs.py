@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-SIZES = (1, 2, 2, 3, 4, 4, 6, 8)
+SIZES = (1, 2, 2, 3, 4, 4, 5, 6, 7, 8)
 MOST_ELEMENTS = 512
 FLOATS = ("addf", "mulf", "subf", "maximumf", "minimumf")
 INTEGERS = ("addi", "muli", "subi", "maxsi", "minsi", "andi", "ori")

@@ -196,10 +196,10 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "axis used twice": (shard("x=[data, data]"), 1, ("--shard", "used twice", "only one dimension")),
     "unreadable spec": (shard("x=data"), 1, ("--shard 'x=data'", "cannot read", "[data, _, model]")),
     "no spec": (shard("x"), 1, ("--shard", "cannot read 'x'", "PATTERN=SPEC")),
-    "size not divisible": (
-        shard("x=[data, _]", "data=3"),
+    "more pieces than elements": (
+        shard("x=[data, _]", "data=5"),
         1,
-        ("--shard", "size 4 cannot be split 3 ways", "whole ('_')"),
+        ("--shard", "size 4 cannot be split 5 ways", "whole ('_')"),
     ),
     "constraints missing": (
         (*COMPILE, "--constraints", "no.toml"),

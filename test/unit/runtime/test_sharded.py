@@ -52,6 +52,18 @@ def test_nan_is_a_difference_only_when_the_other_is_not_nan() -> None:
         unshard_value(pieces, Sharding.parse("[_]"), MESH)
 
 
-def test_uneven_dimensions_are_refused() -> None:
+def test_uneven_dimensions_are_padded_and_the_padding_is_cut_off() -> None:
+    value = torch.arange(1, 11).reshape(2, 5)
+    pieces = shard_value(value, Sharding.parse("[_, b]"), MESH)
+    assert [piece.shape[1] for piece in pieces] == [2] * 8
+    assert pieces[MESH.device({"a": 1, "b": 2})].tolist() == [[5, 0], [10, 0]]
+    assert pieces[MESH.device({"a": 0, "b": 3})].tolist() == [[0, 0], [0, 0]]
+    pieces[3] = torch.full((2, 2), 7)
+    whole, difference = unshard_value(pieces, Sharding.parse("[_, b]"), MESH, shape=(2, 5))
+    assert torch.equal(whole, value)
+    assert difference == 0.0
+
+
+def test_a_dimension_with_fewer_elements_than_pieces_is_refused() -> None:
     with pytest.raises(JogakError, match="cannot be split 4 ways"):
-        shard_value(torch.zeros(6), Sharding.parse("[b]"), MESH)
+        shard_value(torch.zeros(3), Sharding.parse("[b]"), MESH)

@@ -54,7 +54,7 @@ def test_an_exposed_dimension_gives_its_axes_to_the_innermost_part():
         ("tokens=[data]", "has 1 dimensions but 'tokens' has 2"),
         ("tokens=[batch, _]", "unknown mesh axis 'batch'"),
         ("tokens=[data, data]", "used twice"),
-        ("tokens=[_, model]", "of size 6 cannot be split 4 ways by model"),
+        ("tokens=[_, data model]", "of size 6 cannot be split 8 ways by data×model"),
         ("tokens=[_, _] partial(data: sum)", "asks for a partial result"),
     ],
 )

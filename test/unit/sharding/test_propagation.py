@@ -88,10 +88,10 @@ def test_a_constraint_that_comes_too_late_is_reported():
     assert (overruled.value, overruled.dim, overruled.wanted, overruled.source) == (y, 1, ("b", "a"), "late")
 
 
-def test_what_does_not_divide_stays_whole_and_is_reported():
+def test_what_has_too_few_elements_stays_whole_and_is_reported():
     b = GraphBuilder()
     x = b.argument(8)
-    y = b.op(OpShardingRule((Factor(8),), (((0,),),), (((0,),),)), [x], 6)
+    y = b.op(OpShardingRule((Factor(8),), (((0,),),), (((0,),),)), [x], 3)
     result = propagate(b.returns(y), Mesh(("a",), (4,)), [seed(x, "[a]")])
     assert str(result.shardings[y]) == "[_]"
     assert [(s.value, s.dim, s.axis) for s in result.skipped] == [(y, 0, "a")]

@@ -97,8 +97,10 @@ def test_nobody_can_ask_for_a_partial_result():
 
 def test_local_shape():
     assert Sharding.parse("[data model, _, x1]").local_shape((8, 3, 2), MESH) == (2, 3, 1)
-    with pytest.raises(JogakError, match="dimension 1 of size 3 cannot be split 2 ways by data"):
-        Sharding.parse("[_, data]").local_shape((8, 3), MESH)
+    assert Sharding.parse("[_, data]").local_shape((8, 3), MESH) == (8, 2)
+    assert Sharding.parse("[_, data]").padded_shape((8, 3), MESH) == (8, 4)
+    with pytest.raises(JogakError, match="dimension 1 of size 1 cannot be split 2 ways by data"):
+        Sharding.parse("[_, data]").local_shape((8, 1), MESH)
 
 
 def test_describe():

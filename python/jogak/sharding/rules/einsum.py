@@ -42,7 +42,8 @@ def einsum_rule(
             return Factor(size, FactorKind.BLOCKED)
         combiners = tuple(None if letter in name else Combiner.ADD for name in groups[1])
         summed = letter in read and Combiner.ADD in combiners
-        return Factor(size, FactorKind.REDUCTION, combiners) if summed else Factor(size)
+        kind = FactorKind.REDUCTION if summed else FactorKind.PARALLEL
+        return Factor(size, kind, combiners if summed else (), even=True)
 
     def dim(letter: str, size: int) -> tuple[int, ...]:
         if size == 1:

@@ -6,6 +6,8 @@ from the region. A table that the region reads by data (`tensor.extract`) gets a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch_mlir import ir
 
 from jogak.ir.affine import LinearExpr
@@ -14,9 +16,22 @@ from jogak.sharding.rule import Dims, Factor, FactorKind, OpShardingRule
 from jogak.sharding.sharding import Combiner
 
 
+_DIVISIONS = {
+    f"arith.{name}" for name in ("divsi", "divui", "remsi", "remui", "ceildivsi", "ceildivui", "floordivsi")
+}
+
+
 def generic_rule(op: ir.Operation) -> OpShardingRule:
     """The rule of a `linalg.generic`; operands are its inputs, its outputs and then the tensors it captures."""
     return _Builder(Structured(op)).build()
+
+
+def _may_trap(op: ir.Operation) -> bool:
+    """Whether a scalar op is undefined on numbers that padding may hold: an integer division by what is no constant."""
+    if op.name not in _DIVISIONS:
+        return False
+    divisor = op.operands[1]
+    return isinstance(divisor, ir.BlockArgument) or divisor.owner.name != "arith.constant"
 
 
 class _Builder:
@@ -42,6 +57,9 @@ class _Builder:
         ]
         results = tuple(operands[len(operands) - len(structured.outputs) :])
         operands += [self._table_dims(table) for table in structured.captures]
+        loops = len(structured.parallel)
+        if any(_may_trap(inner) for inner in region_ops(structured.op)):
+            self.factors[:loops] = [replace(factor, even=True) for factor in self.factors[:loops]]
         return OpShardingRule(tuple(self.factors), tuple(operands), results, "; ".join(self.reasons))
 
     def _loop_factor(self, loop: int) -> Factor:
