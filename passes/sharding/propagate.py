@@ -29,7 +29,7 @@ class Propagate(Pass):
 
     Options: none.
 
-    Failure: no mesh; a constraint that does not fit its value or the mesh. A dimension that a mesh axis does not divide
+    Failure: no mesh; a constraint that does not fit its value or the mesh. A dimension that has too few elements
     stays whole, and a constraint that one of an earlier priority leaves no room for does not hold: both are warnings.
 
     Example:

@@ -84,7 +84,7 @@ class Emitter:
         return self._offsets[axes, part]
 
     def bound(self, axes: tuple[str, ...], part: int, size: int) -> ir.Value:
-        """How many elements of a dimension of `size` begin at this device's part; it may be none, or more than a part."""
+        """How many elements of a dimension of `size` begin at this device's part; maybe none, or more than a part."""
         if (axes, part, size) not in self._bounds:
             offset = self.offset(axes, part)
             with self._at_top():

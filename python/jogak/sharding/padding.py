@@ -17,7 +17,7 @@ def local_size(size: int, parts: int) -> int:
 
 
 def splits(size: int, axes: Iterable[str], mesh: Mesh) -> bool:
-    """Whether a dimension can be split by these axes: it has an element for each piece, and so is less than half padding."""
+    """Whether a dimension can be split by these axes: each piece gets an element, so less than half is padding."""
     return size >= mesh.size(axes)
 
 

@@ -17,8 +17,8 @@ func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
 
 shard.grid @mesh(shape = 3) {jogak.axes = ["data"]}
 // expected-error @+1 {{cannot be split 3 ways}}
-func.func @main(%x: tensor<8xf32> {jogak.sharding = "[data]"}) -> tensor<8xf32> {
-  return %x : tensor<8xf32>
+func.func @main(%x: tensor<2xf32> {jogak.sharding = "[data]"}) -> tensor<2xf32> {
+  return %x : tensor<2xf32>
 }
 
 // -----

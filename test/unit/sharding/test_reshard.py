@@ -149,10 +149,11 @@ def one_collective(here: Sharding, after: Sharding, whole: int, mesh: Mesh) -> f
 
 
 def cheapest(everything: list[Sharding], whole: int, mesh: Mesh) -> np.ndarray:
-    """The cheapest ways between all states (Floyd and Warshall); a slice is by one axis, as routes price it."""
+    """The cheapest ways between all states (Floyd and Warshall); a reduce-scatter is by one axis."""
     cost = np.array([[one_collective(a, b, whole, mesh) if a != b else 0.0 for b in everything] for a in everything])
     axes = np.array([len(list(state.axes())) for state in everything])
-    cost[axes[None, :] - axes[:, None] > 1] = np.inf
+    left = np.array([len(state.partial) for state in everything])
+    cost[(axes[None, :] - axes[:, None] > 1) & (left[None, :] < left[:, None])] = np.inf
     for via in range(len(everything)):
         cost = np.minimum(cost, cost[:, via : via + 1] + cost[via : via + 1, :])
     return cost

@@ -15,10 +15,7 @@ from jogak.ir.structured import Extract, Structured, element_of, is_tensor, regi
 from jogak.sharding.rule import Dims, Factor, FactorKind, OpShardingRule
 from jogak.sharding.sharding import Combiner
 
-
-_DIVISIONS = {
-    f"arith.{name}" for name in ("divsi", "divui", "remsi", "remui", "ceildivsi", "ceildivui", "floordivsi")
-}
+_DIVISIONS = {f"arith.{name}" for name in ("divsi", "divui", "remsi", "remui", "ceildivsi", "ceildivui", "floordivsi")}
 
 
 def generic_rule(op: ir.Operation) -> OpShardingRule:
