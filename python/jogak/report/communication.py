@@ -10,9 +10,10 @@ from torch_mlir import ir
 
 from jogak.ir.diagnostics import SourceLocation, source_location
 from jogak.ir.structured import shape_of
+from jogak.memory.reading import RESHAPES, bytes_of
 from jogak.partition.optimize.collectives import cause_of
 from jogak.report.families import family, template_of
-from jogak.report.promise import VIEWS, Collective, bytes_of, collectives_of
+from jogak.report.promise import Collective, collectives_of
 from jogak.report.summary import size
 from jogak.sharding.mesh import Mesh
 
@@ -87,7 +88,7 @@ def _pieces(op: ir.Operation) -> list[ir.Value]:
 
 def _maker(value: ir.Value) -> ir.Operation | None:
     """The op that made a value, behind reshapes; None for an argument."""
-    while not isinstance(value, ir.BlockArgument) and value.owner.name in VIEWS:
+    while not isinstance(value, ir.BlockArgument) and value.owner.name in RESHAPES:
         value = value.owner.operands[0]
     return None if isinstance(value, ir.BlockArgument) else value.owner
 
