@@ -8,12 +8,13 @@ from collections import deque
 import numpy as np
 
 from jogak.search.bounds import Dual
-from jogak.search.flat import Graph, Usage, incidence
+from jogak.search.flat import Graph, incidence
 from jogak.search.incumbent import Incumbent
 from jogak.search.jit import Bools, Floats, Ints
 from jogak.search.memory import Memory
 from jogak.search.mip import solve_mip
-from jogak.search.reductions import Reduced, restrict
+from jogak.search.preparation import Prepared
+from jogak.search.reductions import restrict
 
 # Table entries of the first core problem: HiGHS solves that size to optimality in a few seconds.
 _FIRST_CORE = 20_000
@@ -30,16 +31,14 @@ _MIP_TOLERANCE = 1e-7
 class Cores:
     """Solves core problems, in turns around random variables and over the states that the dual finds promising."""
 
-    def __init__(
-        self, reduced: Reduced, usage: Usage, dual: Dual, best: Incumbent, random: np.random.Generator
-    ) -> None:
-        self._reduced, self._usage, self._dual, self._best, self._random = reduced, usage, dual, best, random
+    def __init__(self, prepared: Prepared, dual: Dual, best: Incumbent, random: np.random.Generator) -> None:
+        self._prepared, self._dual, self._best, self._random = prepared, dual, best, random
         self._size = float(_FIRST_CORE)
         self._rounds = 0
 
     def search(self, deadline: float, whole: float) -> None:
         """Solve cores until the deadline; `whole` is the time of the whole search, in seconds."""
-        while time.monotonic() < deadline and not self._best.proven:
+        while time.monotonic() < deadline and not self._best.finished:
             begun = time.monotonic()
             blind = self._best.choice is None
             finished = self._solve(min(deadline, begun + _BLIND * whole) if blind else deadline)
@@ -53,21 +52,21 @@ class Cores:
 
     def _solve(self, deadline: float) -> bool:
         """Solve one core; returns whether it was solved to the end."""
-        reduced, best, dual = self._reduced, self._best, self._dual
-        current = None if best.choice is None else reduced.collapse(np.array(best.choice, dtype=np.int64))
+        reduced, best, dual = self._prepared.reduced, self._best, self._dual
+        current = None if best.choice is None else self._prepared.collapse(np.array(best.choice, dtype=np.int64))
         free = np.zeros(reduced.graph.size, np.bool_)
         if current is not None and self._rounds % 2:
             free = neighborhood(reduced.graph, int(self._random.integers(reduced.graph.size)), int(self._size) // 2)
         level = dual.age if self._rounds % 4 == 2 else dual.marginals
         allowed, complete = core_states(dual, current, free, level, best.ceiling, int(self._size))
-        core = restrict(reduced, allowed, self._usage)
+        core = restrict(reduced, allowed, self._prepared.usage)
         if not core.possible:
             best.impossible = complete and current is None
             best.settled = complete
             return True
         result = solve_mip(core.graph, core.memory, deadline)
         if result.choice is not None:
-            best.offer(core.expand(result.choice))
+            best.offer(self._prepared.lift(core.expand(result.choice)))
         if complete:
             best.impossible = result.proven and result.choice is None and best.choice is None
             best.raise_bound(min(result.bound, best.ceiling), tolerance=_MIP_TOLERANCE)

@@ -52,6 +52,7 @@ class Usage:
         amount: the usages.
         lower, upper: the half-open interval of each row; empty when the row occupies no memory.
         limit: infinite when there is none.
+        capacity: instead of `limit`, what each of the times 0, 1, … has room for.
     """
 
     node: Ints
@@ -60,6 +61,7 @@ class Usage:
     lower: Ints
     upper: Ints
     limit: float
+    capacity: Floats | None = None
 
 
 def offsets(counts: Ints) -> Ints:

@@ -25,6 +25,7 @@ class Incumbent:
     """Keeps the best choice, which it evaluates itself, and the best bound; tells a listener about both.
 
     Attributes:
+        target_gap: a gap of this size is good enough.
         impossible: a proof exists that no choice is feasible.
         settled: an exact solver went through everything that could be better; `bound` may lie its tolerance lower.
     """
@@ -32,6 +33,7 @@ class Incumbent:
     problem: Problem
     start: float
     listener: Callable[[Progress], None] | None = None
+    target_gap: float = 0.0
     cost: int | None = None
     choice: tuple[int, ...] | None = None
     bound: int | None = None
@@ -44,10 +46,16 @@ class Incumbent:
         return INFINITY if self.cost is None else float(self.cost)
 
     @property
-    def proven(self) -> bool:
-        """Whether nothing is left to search."""
-        met = self.cost is not None and self.bound is not None and self.bound >= self.cost
-        return self.impossible or self.settled or met
+    def gap(self) -> float | None:
+        """(cost - bound) / |cost|; None as long as one of them is unknown."""
+        if self.cost is None or self.bound is None:
+            return None
+        return (self.cost - self.bound) / max(abs(self.cost), 1)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to search: optimal, impossible, or as good as was asked for."""
+        return self.impossible or self.settled or (self.gap is not None and self.gap <= self.target_gap)
 
     def offer(self, choice: Ints) -> bool:
         """Take a choice if it is feasible and better; returns whether it was taken."""
@@ -77,9 +85,7 @@ class Incumbent:
             return Solution(None, None, None, False, seconds, None)
         if self.cost is None:
             return Solution(None, self.bound, None, None, seconds, None)
-        bound = self.bound if self.bound is not None else None
-        gap = None if bound is None else (self.cost - bound) / max(abs(self.cost), 1)
-        return Solution(self.cost, bound, gap, True, seconds, self.choice)
+        return Solution(self.cost, self.bound, self.gap, True, seconds, self.choice)
 
     def _tell(self) -> None:
         if self.listener is not None:

@@ -40,6 +40,8 @@ class Memory:
 
 def crowded_times(usage: Usage) -> Ints:
     """Times at which the set of rows in memory is not contained in the set of another time, sorted."""
+    if usage.capacity is not None:
+        return np.arange(len(usage.capacity))
     used = usage.lower < usage.upper
     lower, upper = usage.lower[used], usage.upper[used]
     if usage.amount.min(initial=0) < 0:
@@ -60,7 +62,7 @@ def build_memory(usage: Usage, states: Ints, root: Ints, position: Ints, state: 
         root: the variable of each node.
         position, state: `state[position[i] + s]` is the strategy of node i when its variable is in state s.
     """
-    if usage.limit == INFINITY:
+    if usage.limit == INFINITY and usage.capacity is None:
         return _empty(len(states))
     times = crowded_times(usage)
     used = np.flatnonzero(usage.lower < usage.upper)
@@ -80,7 +82,7 @@ def build_memory(usage: Usage, states: Ints, root: Ints, position: Ints, state: 
         when, node, sign, root, states, position, state, usage.first[row], usage.amount, change, peak,
         owner, lower, upper, rows, amount,
     )  # fmt: skip
-    capacity = usage.limit - np.cumsum(change)[:-1]
+    capacity = (usage.limit if usage.capacity is None else usage.capacity) - np.cumsum(change)[:-1]
     binding = np.cumsum(peak)[:-1] > capacity
     binding |= capacity < 0
     return _compress(owner[:count], lower[:count], upper[:count], rows[:count], amount, capacity, binding, states)

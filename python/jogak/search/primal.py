@@ -24,10 +24,15 @@ class Descent:
         self._random = np.random.default_rng(seed)
         self._best = INFINITY
 
-    def improve(self, dual: Dual) -> list[Ints]:
-        """Repair and improve the latest choice of the dual; returns it when it is the best so far, else nothing."""
+    def improve(self, choice: Ints, dual: Dual) -> list[Ints]:
+        """Repair and improve a choice; returns the better one when it is the best so far, else nothing.
+
+        Args:
+            choice: a state for each variable, -1 where it is unknown.
+            dual: its prices say what memory is worth, its latest choice fills in what is unknown.
+        """
         graph, memory = self._reduced.graph, self._reduced.memory
-        choice = dual.choice.copy()
+        choice = np.where(choice < 0, dual.choice, choice)
         profile = np.zeros(len(memory.capacity))
         occupy(graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile)
         if not self._repair(choice, profile, dual):

@@ -127,3 +127,14 @@ def _check_edges(problem: Problem, counts: list[int], where: str | None) -> None
         if len(table) != counts[i] * counts[j]:
             text = f"edge {e} has {len(table)} costs where {counts[i]} x {counts[j]} are needed"
             raise JogakError(text, where=where, hint="the cost of (s_i, s_j) is at s_i * k_j + s_j")
+
+
+def check_choices(problem: Problem, choices: Sequence[Sequence[int]]) -> None:
+    """Raise `JogakError` when a choice does not name an existing strategy for each node."""
+    counts = [len(row) for row in problem.costs]
+    for c, choice in enumerate(choices):
+        if len(choice) != len(counts):
+            raise JogakError(f"choice {c} names strategies for {len(choice)} of {len(counts)} nodes")
+        wrong = next((i for i, s in enumerate(choice) if not 0 <= s < counts[i]), None)
+        if wrong is not None:
+            raise JogakError(f"choice {c} takes strategy {choice[wrong]} of the {counts[wrong]} of node {wrong}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,16 +12,19 @@ from jogak.search.bounds import Dual
 from jogak.search.cores import Cores
 from jogak.search.flat import flatten, incidence
 from jogak.search.incumbent import Incumbent, Progress
-from jogak.search.jit import INFINITY
+from jogak.search.jit import INFINITY, Ints
+from jogak.search.preparation import Prepared, prepare
 from jogak.search.primal import Descent
 from jogak.search.primal_kernels import enumerate_choices
-from jogak.search.problem import Problem, Solution
-from jogak.search.reductions import Reduced, reduce
+from jogak.search.problem import Problem, Solution, check_choices
 
 _SMALL = 12
 _BUDGET = 3_000_000
 # Shares of the time limit: a short first turn settles easy problems, a long second one makes the prices good.
 _FIRST_SHARE, _SECOND_SHARE, _LATER_SHARE, _CORE_SHARE = 0.05, 0.35, 0.1, 0.15
+# The bound has stalled when it gains less than this share of what is missing in so many rounds. Without a choice
+# nobody knows what is missing: a share of the bound.
+_STALL, _WATCH, _GUESS = 0.02, 48, 0.1
 
 
 def solve_problem(
@@ -29,6 +32,8 @@ def solve_problem(
     *,
     time_limit: float,
     seed: int = 0,
+    target_gap: float = 0.0,
+    initial: Sequence[Sequence[int]] = (),
     progress: Callable[[Progress], None] | None = None,
     start: float | None = None,
 ) -> Solution:
@@ -37,44 +42,55 @@ def solve_problem(
     Args:
         problem: must satisfy `check_problem`.
         time_limit: seconds; the best choice so far is returned then. An interrupt has the same effect.
-        seed: the order in which local descent visits variables depends on it.
+        seed: of all random decisions.
+        target_gap: stop as soon as the gap is at most this; 0 searches until optimality is proven.
+        initial: choices to start from, the strategy of each node. Feasible ones are taken as they are, so that the
+            answer costs no more than the cheapest of them; all are improved, after repair where memory overflows.
         progress: called whenever the best choice or the bound improves.
         start: value of `time.monotonic()` from which seconds count; now by default.
 
     Returns:
         The best choice, evaluated exactly, and a bound that no feasible choice can beat.
+
+    Raises:
+        JogakError: an initial choice does not name one strategy for each node.
     """
     start = time.monotonic() if start is None else start
-    best = Incumbent(problem, start, progress)
+    check_choices(problem, initial)
+    best = Incumbent(problem, start, progress, target_gap)
     try:
-        _search(problem, best, start + time_limit, seed)
+        _search(problem, best, start + time_limit, seed, initial)
     except KeyboardInterrupt:
         return best.solution()
     return best.solution()
 
 
-def _search(problem: Problem, best: Incumbent, deadline: float, seed: int) -> None:
-    graph, usage = flatten(problem)
-    reduced = reduce(graph, usage)
+def _search(problem: Problem, best: Incumbent, deadline: float, seed: int, initial: Sequence[Sequence[int]]) -> None:
+    given = [np.array(choice, dtype=np.int64) for choice in initial]
+    for choice in given:
+        best.offer(choice)
+    prepared = prepare(*flatten(problem))
+    reduced = prepared.reduced
     if not reduced.possible:
         best.impossible = True
         return
-    if _enumerate(reduced, best):
+    if _enumerate(prepared, best):
         return
     dual = Dual(reduced.graph, reduced.memory)
     descent = Descent(reduced, seed)
-    cores = Cores(reduced, usage, dual, best, np.random.default_rng(seed))
+    cores = Cores(prepared, dual, best, np.random.default_rng(seed))
+    waiting = [prepared.collapse(choice) for choice in given]
     whole = deadline - best.start
     share = _FIRST_SHARE
-    while not best.proven and time.monotonic() < deadline:
-        _improve_bound(reduced, dual, descent, best, min(time.monotonic() + share * whole, deadline))
+    while not best.finished and time.monotonic() < deadline:
+        _improve_bound(prepared, dual, descent, best, waiting, min(time.monotonic() + share * whole, deadline))
         cores.search(min(time.monotonic() + _CORE_SHARE * whole, deadline), whole)
         share = _SECOND_SHARE if share == _FIRST_SHARE else _LATER_SHARE
 
 
-def _enumerate(reduced: Reduced, best: Incumbent) -> bool:
+def _enumerate(prepared: Prepared, best: Incumbent) -> bool:
     """Solve a problem of few variables completely; returns whether that was possible."""
-    graph, memory = reduced.graph, reduced.memory
+    graph, memory = prepared.reduced.graph, prepared.reduced.memory
     if (graph.states > 1).sum() > _SMALL:
         return False
     choice = np.zeros(graph.size, np.int64)
@@ -87,24 +103,33 @@ def _enumerate(reduced: Reduced, best: Incumbent) -> bool:
     if cost == INFINITY:
         best.impossible = True
     else:
-        best.offer(reduced.expand(choice))
+        best.offer(prepared.expand(choice))
         best.raise_bound(INFINITY if best.cost is None else best.cost)
     return True
 
 
-def _improve_bound(reduced: Reduced, dual: Dual, descent: Descent, best: Incumbent, deadline: float) -> None:
-    """Iterate the dual until the deadline, and improve the choices that it suggests."""
-    rounds = 0
-    if best.cost is not None:
+def _improve_bound(
+    prepared: Prepared, dual: Dual, descent: Descent, best: Incumbent, waiting: list[Ints], deadline: float
+) -> None:
+    """Iterate the dual until it stalls or the deadline; improve the choices that it suggests, and those that wait."""
+    rounds, before = 0, dual.bound
+    if best.cost is not None and dual.bound > -INFINITY:
         dual.stride(best.cost - dual.bound)
     while time.monotonic() < deadline:
+        if rounds % _WATCH == _WATCH - 1:
+            missing = _GUESS * abs(dual.bound) if best.cost is None else best.cost - dual.bound
+            if dual.bound - before < _STALL * missing:
+                break
+            before = dual.bound
         dual.iterate()
         rounds += 1
         if rounds % 8:
             continue
         best.raise_bound(dual.bound)
-        for choice in descent.improve(dual):
-            best.offer(reduced.expand(choice))
-        if best.proven:
+        for choice in [dual.choice, *waiting]:
+            for better in descent.improve(choice, dual):
+                best.offer(prepared.expand(better))
+        waiting.clear()
+        if best.finished:
             return
     best.raise_bound(dual.bound)

@@ -68,7 +68,7 @@ def test_a_problem_without_nodes_costs_nothing() -> None:
 def test_large_problem_reports_valid_cost_and_bound_under_the_limit() -> None:
     problem = layered_problem(150, 14_000)
     steps: list[Progress] = []
-    solution = solve_problem(problem, time_limit=6, progress=steps.append)
+    solution = solve_problem(problem, time_limit=3, progress=steps.append)
     assert solution.choice is not None
     assert solution.lower_bound is not None
     assert is_feasible(problem, solution.choice)
@@ -78,7 +78,7 @@ def test_large_problem_reports_valid_cost_and_bound_under_the_limit() -> None:
     assert solution.lower_bound <= cost
     bounds = [step.lower_bound for step in steps if step.lower_bound is not None]
     assert bounds == sorted(bounds)
-    unlimited = solve_problem(Problem(**{**vars(problem), "limit": None}), time_limit=6)
+    unlimited = solve_problem(Problem(**{**vars(problem), "limit": None}), time_limit=3)
     assert unlimited.cost is not None
     assert unlimited.cost <= cost
 
@@ -168,3 +168,26 @@ def test_costs_may_be_arrays() -> None:
     one, other = (solve_problem(problem, time_limit=20) for problem in (lists, replace(lists, **arrays)))
     assert one.cost is not None
     assert (one.cost, one.choice) == (other.cost, other.choice)
+
+
+def test_initial_choices_are_kept_or_improved() -> None:
+    problem = layered_problem(150, 14_000)
+    first = solve_problem(problem, time_limit=20, target_gap=0.2)
+    assert first.choice is not None
+    steps: list[Progress] = []
+    again = solve_problem(problem, time_limit=20, target_gap=0.2, initial=[first.choice], progress=steps.append)
+    assert steps[0].cost == first.cost
+    assert first.cost is not None
+    assert again.cost is not None
+    assert again.cost <= first.cost
+    for choice, message in (([0, 0], "for 2 of 150 nodes"), ([9] * 150, "strategy 9 of the 6 of node 0")):
+        with pytest.raises(JogakError, match=message):
+            solve_problem(problem, time_limit=20, initial=[choice])
+
+
+def test_search_stops_at_the_target_gap_and_repeats_itself() -> None:
+    problem = layered_problem(150, 14_000)
+    one, other = (solve_problem(problem, time_limit=600, target_gap=0.2, seed=3) for _ in range(2))
+    assert one.gap is not None
+    assert 0 < one.gap <= 0.2
+    assert (one.cost, one.lower_bound, one.choice) == (other.cost, other.lower_bound, other.choice)
