@@ -1,4 +1,4 @@
-"""Jogak's own passes, as a plug-in like any other.
+"""Jogak's own passes and targets, as a plug-in like any other.
 
 A pass is one file, `<family>/<pass_file>.py`, with one public frozen dataclass; the file `strip_asserts.py` holds the
 pass `jogak-strip-asserts`. Nothing else registers it: the list is read from the folders, and a file is imported when
@@ -10,8 +10,12 @@ from __future__ import annotations
 import importlib
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jogak.plugin import CostModelFactory, Pass, PassFactory, Plugin
+
+if TYPE_CHECKING:
+    from jogak.targets.target import Target
 
 _ROOT = Path(__file__).parent
 
@@ -39,4 +43,21 @@ def _roofline() -> CostModelFactory:
     return Roofline
 
 
-plugin = Plugin(name="jogak", passes=_factories(), cost_models={"roofline": _roofline})
+def _sim() -> Target:
+    from jogak.targets.simulator import Simulator
+
+    return Simulator()
+
+
+def _torch() -> Target:
+    from jogak.targets.torch.target import Torch
+
+    return Torch()
+
+
+plugin = Plugin(
+    name="jogak",
+    passes=_factories(),
+    cost_models={"roofline": _roofline},
+    targets={"sim": _sim, "torch": _torch},
+)

@@ -21,7 +21,7 @@ from jogak.ir.module import main_function
 from jogak.ir.options import format_value
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE, partition_pipeline
-from jogak.registry import Registry, default_registry
+from jogak.registry import Registry, registry_of
 from jogak.report.coverage import Coverage, coverage
 from jogak.report.promise import Promise, memory_warning, promise
 from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
@@ -127,7 +127,7 @@ def _compile(
     mesh = Mesh.parse(configuration.mesh)
     for constraint in _constraints(configuration):
         constraint.spec.check(mesh, f"{constraint.source} '{constraint.pattern}={constraint.spec}'")
-    registry = registry_of(configuration)
+    registry = registry_of(configuration.plugins)
     registry.passes()  # a broken plug-in shows before the model is imported
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
     seconds: dict[str, float] = {}
@@ -161,21 +161,6 @@ def _phase(name: str, seconds: dict[str, float], progress: Progress) -> Iterator
     start = perf_counter()
     yield
     seconds[name] = perf_counter() - start
-
-
-def registry_of(configuration: Configuration) -> Registry:
-    """The installed plug-ins and those that a configuration loads.
-
-    Raises:
-        JogakError: one of them cannot be loaded.
-    """
-    registry = default_registry()
-    if not configuration.plugins:
-        return registry
-    extended = Registry(dict(registry.plugins), dict(registry.origins))
-    for source in configuration.plugins:
-        extended.load(source)
-    return extended
 
 
 def _constraints(configuration: Configuration) -> list[Constraint]:

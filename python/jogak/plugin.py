@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from torch_mlir import ir
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jogak.cost.model import CostModel
     from jogak.sharding.mesh import Mesh
     from jogak.sharding.rule import OpShardingRule
+    from jogak.targets.target import Target
 
 API_VERSION = 1
 
@@ -43,6 +44,9 @@ RuleFunction = Callable[["ir.Operation"], "OpShardingRule | str | None"]
 CostModelFactory = Callable[["Machine", "Mesh"], "CostModel"]
 """From a machine and a mesh to their prices: a class such as `jogak.cost.model.Roofline`."""
 
+TargetFactory = Callable[[], "Target"]
+"""A function that imports and returns what writes for an engine and runs on it."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -61,5 +65,5 @@ class Plugin:
     passes: Mapping[str, PassFactory] = field(default_factory=dict)
     rules: Mapping[str, RuleFunction] = field(default_factory=dict)
     cost_models: Mapping[str, Callable[[], CostModelFactory]] = field(default_factory=dict)
-    targets: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    targets: Mapping[str, TargetFactory] = field(default_factory=dict)
     api_version: int = API_VERSION

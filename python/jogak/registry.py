@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,10 +18,13 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jogak.errors import JogakError, unknown_name
-from jogak.plugin import API_VERSION, CostModelFactory, Pass, PassFactory, Plugin, RuleFunction
+from jogak.errors import JogakError, UsageError, unknown_name
+from jogak.plugin import API_VERSION, CostModelFactory, Pass, PassFactory, Plugin, RuleFunction, TargetFactory
+
+if TYPE_CHECKING:
+    from jogak.targets.target import Target
 
 GROUP = "jogak.plugins"
 
@@ -84,7 +87,8 @@ class Registry:
     def cost_models(self) -> Mapping[str, Callable[[], CostModelFactory]]:
         return self._merged("cost_models")
 
-    def targets(self) -> Mapping[str, Callable[[], Any]]:
+    def targets(self) -> Mapping[str, TargetFactory]:
+        """Target name to the function that makes it."""
         return self._merged("targets")
 
     def pass_class(self, name: str) -> type[Pass]:
@@ -96,6 +100,18 @@ class Registry:
         factories = self.passes()
         if name not in factories:
             raise unknown_name("pass", name, factories)
+        return factories[name]()
+
+    def target(self, name: str) -> Target:
+        """The target of this name.
+
+        Raises:
+            UsageError: no plug-in has one.
+        """
+        factories = self.targets()
+        if name not in factories:
+            error = unknown_name("target", name, factories)
+            raise UsageError(error.message, where="--target", hint=error.hint)
         return factories[name]()
 
     def _merged(self, attribute: str) -> dict[str, Any]:
@@ -135,6 +151,21 @@ def discover() -> Registry:
 def default_registry() -> Registry:
     """The installed plug-ins, found once per process."""
     return discover()
+
+
+def registry_of(plugins: Sequence[str]) -> Registry:
+    """The installed plug-ins and those that a configuration loads.
+
+    Raises:
+        JogakError: one of them cannot be loaded.
+    """
+    registry = default_registry()
+    if not plugins:
+        return registry
+    extended = Registry(dict(registry.plugins), dict(registry.origins))
+    for source in plugins:
+        extended.load(source)
+    return extended
 
 
 _active: ContextVar[Registry | None] = ContextVar("jogak_registry", default=None)

@@ -13,12 +13,12 @@ from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
 from jogak.errors import JogakError, UsageError, unknown_name
 from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.registry import registry_of
 from jogak.sharding.mesh import Mesh
 
 if TYPE_CHECKING:
     from jogak.compiler import Compilation
 
-TARGETS = ("sim",)
 _SETTINGS = {
     "sgd": ("learning_rate", "momentum", "weight_decay"),
     "adamw": ("learning_rate", "betas", "eps", "weight_decay"),
@@ -42,7 +42,7 @@ def compile_command(
     shard: Annotated[list[str] | None, typer.Option(help="PATTERN=SPEC, e.g. 'blocks.*.up.weight=[model, _]'")] = None,
     constraints: Annotated[Path | None, typer.Option(help="TOML file of constraints")] = None,
     seed: Annotated[int, typer.Option(help="of weights and inputs that the model does not bring")] = 0,
-    target: Annotated[str, typer.Option(help="what the programs run on: sim")] = "sim",
+    target: Annotated[str, typer.Option(help="what the programs run on: sim, torch (plug-ins add more)")] = "sim",
     compile_to: Annotated[str, typer.Option(help=f"stop after a phase: {', '.join(PHASES)}")] = PHASES[-1],
     load_plugin: Annotated[list[str] | None, typer.Option(help="a .py file or a module with a plug-in")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder; a file with --compile-to")] = None,
@@ -61,7 +61,6 @@ def compile_command(
     if loss is not None and train is None:
         raise UsageError("a loss is for training", where="--loss", hint="add --train sgd or --train adamw")
     options = ImportOptions(optimizer, choice("--loss", loss, LOSSES), choice("--autocast", autocast, AUTOCASTS), seed)  # type: ignore[arg-type]
-    choice("--target", target, TARGETS)
     choice("--compile-to", compile_to, PHASES)
     if compile_to == PHASES[-1] and output is None:
         raise UsageError("no output folder is given", where="jogak compile", hint="add -o DIR")
@@ -69,6 +68,7 @@ def compile_command(
     configuration = Configuration(
         model, str(_mesh(devices, mesh)), options, requests, target, load_plugin or [], machine, cost_model
     )
+    registry_of(configuration.plugins).target(target)
     if compile_to != PHASES[-1] or output is None:
         return _print_phase(configuration, compile_to, output, strict=strict)
     return _write(configuration, output, force=force, strict=strict)

@@ -1,4 +1,4 @@
-"""`jogak run`: execute an output folder on the simulator, and compare it with PyTorch."""
+"""`jogak run`: execute an output folder on the simulator or on processes, and compare it with PyTorch."""
 
 from __future__ import annotations
 
@@ -7,33 +7,56 @@ from typing import Annotated
 
 import typer
 
-from jogak.cli.compile import TARGETS, choice
+from jogak.cli.compile import choice
 from jogak.errors import EXIT_OK, EXIT_USER, UsageError
 
 
 def run(
     folder: Annotated[Path, typer.Argument(help="output folder of jogak compile")],
-    target: Annotated[str, typer.Option(help="what runs it: sim")] = "sim",
+    target: Annotated[str | None, typer.Option(help="what runs it: sim, torch; the compiled one by default")] = None,
     check: Annotated[bool, typer.Option(help="compare every result with PyTorch eager")] = False,
     precision: Annotated[
         str | None, typer.Option(help="f64: hold every float in double, on both sides; declared: as the program says")
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="largest relative error that passes")] = None,
+    nproc: Annotated[int | None, typer.Option(help="processes: one per device of the mesh")] = None,
+    steps: Annotated[int, typer.Option(help="how often to run it; updates go back in")] = 1,
+    timeout: Annotated[float, typer.Option(help="seconds that everything may take")] = 600.0,
 ) -> int:
-    """Run the per-device programs of FOLDER in one process and print what they did."""
-    choice("--target", target, TARGETS)
+    """Run the per-device programs of FOLDER and print what they did."""
     choice("--precision", precision, ("f64", "declared"))
-    if tolerance is not None and not tolerance >= 0:
-        raise UsageError(f"a tolerance of {tolerance} is negative", where="--tolerance", hint="give a number from 0")
+    _positive("--tolerance", tolerance, 0.0)
+    _positive("--nproc", nproc, 1)
+    _positive("--steps", steps, 1)
+    _positive("--timeout", timeout, 1e-3)
     if tolerance is not None and not check:
         raise UsageError("a tolerance is for a comparison", where="--tolerance", hint="add --check")
+    if check and steps != 1:
+        raise UsageError("a check compares one step", where="--steps", hint="drop --check, or --steps")
     from jogak.report.manifest import load_manifest
-    from jogak.runtime.check import check_run, simulate_folder
+    from jogak.runtime.values import load_values
+    from jogak.targets.target import Request
+    from jogak.targets.values import target_of
 
     manifest = load_manifest(folder)
+    engine = target_of(manifest, target)
     if not check:
-        print(simulate_folder(folder, manifest, precision).describe())
+        request = Request(nproc, steps, precision, timeout)
+        print(engine.execute(folder, manifest, load_values(folder, manifest), request).describe())
         return EXIT_OK
-    outcome = check_run(folder, manifest, precision, tolerance)
+    from jogak.runtime.check import check_run
+
+    outcome = check_run(
+        folder,
+        manifest,
+        precision,
+        tolerance,
+        lambda values, chosen: engine.execute(folder, manifest, values, Request(nproc, 1, chosen, timeout)),
+    )
     print(outcome.describe())
     return EXIT_OK if outcome.passed else EXIT_USER
+
+
+def _positive(option: str, value: float | None, least: float) -> None:
+    if value is not None and not value >= least:
+        raise UsageError(f"{value} is less than {least:g}", where=option, hint=f"give a number from {least:g}")

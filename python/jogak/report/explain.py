@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from jogak.compiler import registry_of
 from jogak.configuration import Configuration
 from jogak.errors import JogakError, nearest
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.module import main_function
+from jogak.registry import registry_of
 from jogak.report.communication import alike
 from jogak.report.families import family, template_of
 from jogak.report.manifest import file_of
@@ -51,7 +51,7 @@ def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
     mesh = _mesh(manifest)
     function = main_function(module).operation
-    registry = registry_of(Configuration.from_json(manifest["configuration"]))
+    registry = registry_of(Configuration.from_json(manifest["configuration"]).plugins)
     reading = read_graph(function, registry.rules())
     seeds = read_constraints(function, reading, mesh)
     propagated = propagate(reading.graph, mesh, seeds)

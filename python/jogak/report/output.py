@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jogak.errors import JogakError
 from jogak.ir.module import print_module
+from jogak.registry import registry_of
 from jogak.report.manifest import DEVICE, MANIFEST, PROGRAM, build_manifest, dump, tensor_files
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ def write_output(made: Compilation, folder: Path) -> None:
         JogakError: the disk is full, or a folder cannot be written.
     """
     folder = folder.resolve()
+    if registry_of(made.configuration.plugins).target(made.configuration.target).needs_values:
+        from jogak.targets.values import complete_values
+
+        complete_values(made)
     try:
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         work.chmod(0o755)
@@ -66,6 +71,7 @@ def _fill(made: Compilation, work: Path) -> None:
         from jogak.ingress.weights import write_weights
 
         write_weights(values, work / name)
+    registry_of(made.configuration.plugins).target(made.configuration.target).write(made, work)
     write_text(work / MANIFEST, dump(build_manifest(made)))
 
 

@@ -6,10 +6,10 @@ whole program on one device takes PyTorch's place: that still finds every error 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -105,6 +105,22 @@ class Outcome:
         return "\n".join(lines)
 
 
+class Executed(Protocol):
+    """What a check compares: a run on any target."""
+
+    @property
+    def results(self) -> Mapping[str, Tensor]: ...
+
+    @property
+    def disagreement(self) -> Mapping[str, float]: ...
+
+    @property
+    def collectives(self) -> Mapping[str, Any]: ...
+
+
+Execute = Callable[[Mapping[str, Tensor], str], Executed]
+
+
 @dataclass(frozen=True)
 class Simulated:
     """A run of the per-device programs.
@@ -118,6 +134,11 @@ class Simulated:
     results: Mapping[str, Tensor]
     disagreement: Mapping[str, float]
     result: SimulationResult
+
+    @property
+    def collectives(self) -> Mapping[str, Any]:
+        """What the devices did, in the form in which the manifest promises it."""
+        return to_json(self.result.collectives)
 
     def describe(self) -> str:
         """Losses and collectives, for people."""
@@ -174,13 +195,20 @@ def whole_program(
     return {described["name"]: value for described, value in zip(manifest["results"], outputs, strict=True)}
 
 
-def check_run(folder: Path, manifest: Mapping[str, Any], precision: str | None, tolerance: float | None) -> Outcome:
+def check_run(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    precision: str | None,
+    tolerance: float | None,
+    execute: Execute | None = None,
+) -> Outcome:
     """Run a folder and compare every result with its reference: PyTorch eager, or the unpartitioned program.
 
     Args:
         precision: `f64` or `declared`. By default a training step is checked in f64, since Adam's update divides by the
             gradient's magnitude and turns rounding noise into whole steps; inference as the program says.
         tolerance: largest relative error that passes; by default 1e-5, for 16-bit floats 2e-2.
+        execute: what runs it, given the values and the precision; the simulator by default.
 
     Raises:
         JogakError: the folder is incomplete, or PyTorch cannot run the model.
@@ -193,22 +221,22 @@ def check_run(folder: Path, manifest: Mapping[str, Any], precision: str | None, 
     chosen = precision or ("f64" if stateful and narrow == "f32" else "declared")
     computed = "f64" if chosen == "f64" else narrow
     values = load_values(folder, manifest)
-    simulated = simulate_folder(folder, manifest, chosen, {name: value.clone() for name, value in values.items()})
+    given = {name: value.clone() for name, value in values.items()}
+    run: Executed = execute(given, chosen) if execute else simulate_folder(folder, manifest, chosen, given)
     if manifest["reference"] == "pytorch":
         dtype = torch.float64 if chosen == "f64" else None
         expected = run_reference(configuration.model, configuration.options, values, dtype=dtype)
     else:
         expected = whole_program(folder, manifest, values, chosen)
-    found = compare(expected, simulated.results, values, configuration.options.optimizer, computed)
+    found = compare(expected, run.results, values, configuration.options.optimizer, computed)
     comparisons = tuple(
-        Comparison(name, described["role"], found[name].absolute, found[name].relative, simulated.disagreement[name])
+        Comparison(name, described["role"], found[name].absolute, found[name].relative, run.disagreement[name])
         for described in manifest["results"]
         for name in [described["name"]]
     )
-    counted = to_json(simulated.result.collectives)
     limit = tolerance if tolerance is not None else _TOLERANCE[computed]
     promised = manifest["predicted"]["collectives"]
-    return Outcome(comparisons, counted, promised, computed, limit, manifest["reference"])
+    return Outcome(comparisons, run.collectives, promised, computed, limit, manifest["reference"])
 
 
 def _narrowest(manifest: Mapping[str, Any], configuration: Configuration) -> str:

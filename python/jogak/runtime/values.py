@@ -24,16 +24,24 @@ def load_values(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         JogakError: a file of the folder, or the model itself, is missing.
     """
-    if manifest["reference"] == "pytorch":
-        configuration = Configuration.from_json(manifest["configuration"])
-        values = initial_values(configuration.model, configuration.options)
-    else:
-        values = drawn_values(manifest["arguments"], manifest["weights"]["seed"])
+    values = seeded_values(manifest)
     for name in manifest["weights"]["files"]:
         values |= read_weights(file_of(folder, name))
     if manifest["reference"] == "program":
         values = {each["name"]: values[each["name"]].reshape(each["shape"]) for each in manifest["arguments"]}
     return values
+
+
+def seeded_values(manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A whole value for every argument from the seed, as if the folder held no files.
+
+    Raises:
+        JogakError: the model is missing.
+    """
+    if manifest["reference"] != "pytorch":
+        return drawn_values(manifest["arguments"], manifest["weights"]["seed"])
+    configuration = Configuration.from_json(manifest["configuration"])
+    return initial_values(configuration.model, configuration.options)
 
 
 def drawn_values(arguments: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Tensor]:

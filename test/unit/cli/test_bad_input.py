@@ -219,7 +219,7 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("--train", "unknown value 'adamv'", "did you mean 'adamw'?"),
     ),
     "unknown loss": ((*COMPILE, "--train", "sgd", "--loss", "mce"), 2, ("--loss", "unknown value 'mce'", "'mse'")),
-    "unknown target": ((*COMPILE, "--target", "tpu"), 2, ("--target", "unknown value 'tpu'", "sim")),
+    "unknown target": ((*COMPILE, "--target", "tpu"), 2, ("--target", "unknown target 'tpu'", "sim")),
     "unknown phase": ((*COMPILE, "--compile-to", "normalise"), 2, ("--compile-to", "'normalise'", "'normalize'")),
     "unknown precision": ((*COMPILE, "--autocast", "fp8"), 2, ("--autocast", "unknown value 'fp8'", "bf16")),
     "training without a loss": (

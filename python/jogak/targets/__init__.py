@@ -1,0 +1,1 @@
+"""Targets: what runs the per-device programs."""

@@ -1,0 +1,98 @@
+"""Running an output folder on several processes, and putting the results of the ranks together."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from jogak.errors import JogakError
+from jogak.report.manifest import MANIFEST
+from jogak.runtime.counts import Counter, summarize, to_json
+from jogak.runtime.program import CollectiveStep, Program
+from jogak.runtime.sharded import unshard_value
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.sharding import Sharding
+from jogak.targets.target import Execution, Request
+from jogak.targets.torch.folder import RUN, device_program, title_of, write_folder
+from jogak.targets.torch.launch import Run, launch
+from jogak.targets.torch.schedule import COMMUNICATION
+
+
+def execute(folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tensor], request: Request) -> Execution:
+    """Run a folder's program under torchrun and put the results together.
+
+    Args:
+        values: the whole value of every argument.
+
+    Raises:
+        JogakError: the number of processes is not that of the mesh, or a process failed.
+    """
+    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    if request.processes is not None and request.processes != mesh.devices:
+        raise JogakError(
+            f"the program is for the {mesh.devices} devices of the mesh {mesh}",
+            where=f"--nproc {request.processes}",
+            hint=f"give --nproc {mesh.devices}, or compile for another mesh",
+        )
+    program = device_program(folder, manifest)
+    shaped = {each["name"]: values[each["name"]].detach().reshape(each["shape"]) for each in manifest["arguments"]}
+    with _runnable(folder, manifest, program, mesh, request.precision) as source:
+        run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)
+    results, disagreement = _gather(run, manifest, mesh)
+    reports = [json.loads(text) for text in run.report]
+    counted = _counted(program, [report["collectives"] for report in reports], request.steps)
+    return Execution(results, disagreement, counted, reports[0]["losses"], run.output)
+
+
+@contextmanager
+def _runnable(
+    folder: Path, manifest: Mapping[str, Any], program: Program, mesh: Mesh, precision: str | None
+) -> Iterator[Path]:
+    """The folder with the program: the one that was compiled, or (for double precision) one that is made now."""
+    if precision != "f64" and (folder / RUN).is_file():
+        yield folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="jogak-torch-") as name:
+        title = title_of(manifest["configuration"]["model"], str(mesh))
+        write_folder(program, mesh, Path(name), title, "f64" if precision == "f64" else None)
+        yield Path(name)
+
+
+def _gather(run: Run, manifest: Mapping[str, Any], mesh: Mesh) -> tuple[dict[str, Tensor], dict[str, float]]:
+    results: dict[str, Tensor] = {}
+    disagreement: dict[str, float] = {}
+    for number, described in enumerate(manifest["results"]):
+        pieces = [each[number] for each in run.results]
+        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh)
+        results[described["name"]] = whole
+        disagreement[described["name"]] = difference
+    return results, disagreement
+
+
+def _counted(program: Program, calls: Sequence[Sequence[Any]], steps: int) -> dict[str, Any]:
+    """The collectives of one step.
+
+    Raises:
+        JogakError: the processes called other collectives than the program has.
+    """
+    counter = Counter()
+    for step in program.steps:
+        if isinstance(step, CollectiveStep):
+            counter.add(step)
+    counted = to_json(summarize([counter.table]))
+    expected = {
+        (kind, axes): entry["count"] * steps
+        for kind, row in counted.items()
+        if kind in COMMUNICATION
+        for axes, entry in row["by_axis"].items()
+    }
+    for rank, called in enumerate(calls):
+        if {(kind, ",".join(axes)): count for kind, axes, count in called} != expected:
+            raise JogakError(f"rank {rank} called other collectives than its program has: {called}")
+    return counted

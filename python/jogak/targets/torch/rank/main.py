@@ -1,0 +1,162 @@
+"""The command line of `run.py`: every process that torchrun starts comes here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from . import faults
+from .errors import CommunicationError, RunError
+from .mesh import Mesh
+from .step import MANIFEST, Step, open_step, read_manifest, read_program
+
+TIMEOUT = 60.0
+"""Seconds that one collective may take."""
+
+
+@dataclass
+class Place:
+    """This process among the others.
+
+    Attributes:
+        store: of the rendezvous.
+        rank: of this process.
+        world: how many there are.
+        device: where it computes.
+    """
+
+    store: Store
+    rank: int
+    world: int
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, help="of the compilation; the one beside run.py by default")
+    parser.add_argument("--values", type=Path, action="append", help="safetensors file with whole values of arguments")
+    parser.add_argument("--steps", type=int, default=1, help="how often to run the program")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds that one collective may take")
+    parser.add_argument("--results", type=Path, help="folder for the results of the last step, one file a rank")
+    return parser.parse_args(arguments)
+
+
+def choose_device() -> torch.device:
+    """The CUDA device of this process, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def join(folder: Path, place: Place, timeout: float) -> Mesh:
+    """Make the process groups of the mesh.
+
+    Raises:
+        RunError: the number of processes is wrong, or another rank has another plan.
+    """
+    program = read_program(folder)
+    devices = torch.Size(program.MESH.values()).numel()
+    if place.world != devices:
+        axes = ",".join(f"{axis}={size}" for axis, size in program.MESH.items())
+        raise RunError(f"there are {place.world} processes, but the mesh {axes} has {devices} devices: start {devices}")
+    faults.agree(place.store, place.rank, place.world, faults.fingerprint(folder), timeout)
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if place.device.type == "cuda" else "gloo",
+            store=PrefixStore("program", place.store),
+            rank=place.rank,
+            world_size=place.world,
+            timeout=timedelta(seconds=timeout),
+        )
+    return Mesh(program.MESH, program.GROUPS, place.rank, timeout)
+
+
+def run(folder: Path, given: argparse.Namespace, place: Place) -> None:
+    """Run all steps on this rank.
+
+    Raises:
+        RunError: the number of processes is wrong, or a file or a value is missing.
+        CommunicationError: a collective failed.
+    """
+    path = given.manifest or folder / MANIFEST
+    manifest = read_manifest(path)
+    place.device = choose_device()
+    torch.set_default_device(place.device)
+    mesh = join(folder, place, given.timeout)
+    files = given.values or [path.parent / name for name in manifest["weights"]["files"]]
+    step = open_step(folder, manifest, files, mesh, place.device)
+    losses = repeat(step, given.steps)
+    if given.results is not None:
+        save(given.results, step, losses)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def repeat(step: Step, steps: int) -> list[float]:
+    """Run the program several times on the same inputs; rank 0 prints a line for each.
+
+    Returns:
+        The loss of each step; nothing where the program has none.
+    """
+    loss = next((entry["name"] for entry in step.manifest["results"] if entry["role"] == "loss"), None)
+    losses: list[float] = []
+    for number in range(steps):
+        start = time.perf_counter()
+        results = step()
+        if loss is not None:
+            losses.append(float(results[loss]))
+        if step.mesh.rank == 0:
+            told = "" if loss is None else f"  loss {losses[-1]:.9g}"
+            print(f"step {number}{told}  {(time.perf_counter() - start) * 1e3:.1f} ms", flush=True)
+    return losses
+
+
+def save(folder: Path, step: Step, losses: Sequence[float]) -> None:
+    """Write this rank's results, numbered, and what it did."""
+    held = {str(number): value.detach().cpu().clone().contiguous() for number, value in enumerate(step.results)}
+    save_file(held, str(folder / f"rank{step.mesh.rank}.safetensors"))
+    counts = [[kind, list(axes), count] for (kind, axes), count in step.mesh.calls.items()]
+    report = {"losses": list(losses), "collectives": counts}
+    (folder / f"rank{step.mesh.rank}.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def main(folder: Path, about: str) -> None:
+    """Run as a process of torchrun.
+
+    Args:
+        folder: holds `device.py` and the manifest.
+        about: what `--help` says.
+    """
+    faults.end_with_parent()
+    given = options(about)
+    if "RANK" not in os.environ:
+        faults.fail(0, "error: this is a program for several processes: start it with torchrun --nproc-per-node N")
+    place = Place(*next(rendezvous("env://", timeout=timedelta(seconds=given.timeout))))
+    rank = place.rank
+    try:
+        run(folder, given, place)
+    except CommunicationError as error:
+        problem = str(error)
+        signal.signal(signal.SIGTERM, lambda *_: faults.fail(rank, problem))
+        said = faults.others_said(place.store, rank, place.world)
+        faults.fail(rank, f"{problem}\n  {said}" if said else problem)
+    except Exception as error:
+        message = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+        place.store.set(f"failed/{rank}", message)
+        faults.fail(rank, f"error: {message}")

@@ -1,0 +1,221 @@
+"""The mesh of a generated program: process groups, and collectives that run while the program goes on.
+
+A group is a tuple of mesh axes. Its members are ordered by their positions on those axes, the last axis fastest. Every
+collective returns at once; `wait()` gives its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import product
+from math import prod
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .errors import CommunicationError
+
+Axes = tuple[str, ...]
+
+_OPERATORS = {
+    "sum": dist.ReduceOp.SUM, "average": dist.ReduceOp.SUM, "product": dist.ReduceOp.PRODUCT,
+    "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN, "bitwise_and": dist.ReduceOp.BAND,
+    "bitwise_or": dist.ReduceOp.BOR, "bitwise_xor": dist.ReduceOp.BXOR,
+}  # fmt: skip
+_ON_BITS = {"sum": dist.ReduceOp.MAX, "product": dist.ReduceOp.MIN}
+"""What a sum and a product of truth values are."""
+_WIRE = {torch.bool: torch.uint8, torch.int16: torch.int32}
+"""Types that gloo does not carry (or carries only in some collectives), and what is sent instead."""
+
+
+class Pending:
+    """The result of a collective that is under way.
+
+    Args:
+        work: what torch.distributed returned; None when there is nothing to wait for.
+        finish: makes the result, after the work is done.
+        what: the collective, for errors.
+        kept: the memory that is being sent, which must live until the work is done.
+    """
+
+    def __init__(self, work: Any, finish: Callable[[], Tensor], what: str, kept: Tensor | None = None) -> None:
+        self._work = work
+        self._finish = finish
+        self._what = what
+        self._kept = kept
+
+    def wait(self) -> Tensor:
+        """The result.
+
+        Raises:
+            CommunicationError: the collective failed or took longer than the timeout.
+        """
+        if self._work is not None:
+            try:
+                self._work.wait()
+            except RuntimeError as error:
+                raise CommunicationError(f"{self._what} failed: {error}") from error
+        return self._finish()
+
+
+class Mesh:
+    """This process's place on the mesh.
+
+    Args:
+        axes: the size of each axis, major to minor in the order of ranks.
+        groups: the tuples of axes that collectives run over; one process group is made for each.
+        rank: of this process.
+        timeout: seconds that a collective may take.
+    """
+
+    def __init__(self, axes: Mapping[str, int], groups: Sequence[Axes], rank: int, timeout: float) -> None:
+        self.axes = dict(axes)
+        self.rank = rank
+        self.position = coordinates(self.axes, rank)
+        self.calls: dict[tuple[str, Axes], int] = {}
+        self._groups = {each: self._new_group(each, timeout) for each in groups if self.size(each) > 1}
+
+    def size(self, axes: Axes) -> int:
+        """The number of devices in a group."""
+        return prod(self.axes[axis] for axis in axes)
+
+    def index(self, axes: Axes) -> int:
+        """The position of this process in its group."""
+        index = 0
+        for axis in axes:
+            index = index * self.axes[axis] + self.position[axis]
+        return index
+
+    def _new_group(self, axes: Axes, timeout: float) -> dist.ProcessGroup:
+        """This process's group over `axes`; every process makes every group, in the same order."""
+        own = None
+        for members in partition(self.axes, axes):
+            made = dist.new_group(list(members), timeout=timedelta(seconds=timeout), sort_ranks=False)
+            if self.rank in members:
+                own = made
+        if not isinstance(own, dist.ProcessGroup):
+            raise CommunicationError(f"rank {self.rank} has no group over {', '.join(axes)}")
+        return own
+
+    def all_reduce(self, tensor: Tensor, axes: Axes, reduction: str, *, in_place: bool = False) -> Pending:
+        """Reduce a tensor over a group.
+
+        Args:
+            in_place: the tensor's memory may hold the result: nothing else reads it.
+        """
+        sent, operator = _prepare(tensor, reduction)
+        if not in_place and sent.data_ptr() == tensor.data_ptr():
+            sent = sent.clone()
+        work = self._start("all_reduce", axes, lambda group: dist.all_reduce(sent, operator, group, async_op=True))
+        return self._pending("all_reduce", axes, work, lambda: self._result(sent, tensor.dtype, reduction, axes))
+
+    def reduce_scatter(self, tensor: Tensor, axes: Axes, reduction: str, dim: int) -> Pending:
+        """Reduce a tensor over a group; this process keeps its part of dimension `dim`."""
+        parts = self.size(axes)
+        sent, operator = _prepare(_split_first(tensor, dim, parts), reduction)
+        kept = sent.new_empty(sent.shape[1:])
+        work = self._start(
+            "reduce_scatter",
+            axes,
+            lambda group: dist.reduce_scatter_tensor(kept.view(-1), sent.view(-1), operator, group, async_op=True),
+        )
+        whole = kept if work is not None else sent[0]
+        return self._pending(
+            "reduce_scatter", axes, work, lambda: self._result(whole, tensor.dtype, reduction, axes), sent
+        )
+
+    def all_gather(self, tensor: Tensor, axes: Axes, dim: int) -> Pending:
+        """The tensors of a group behind each other along dimension `dim`."""
+        sent = tensor.contiguous().to(_WIRE.get(tensor.dtype, tensor.dtype))
+        if self.size(axes) == 1:
+            return self._pending("all_gather", axes, None, lambda: tensor)
+        gathered = sent.new_empty((self.size(axes), *sent.shape))
+        work = self._start(
+            "all_gather",
+            axes,
+            lambda group: dist.all_gather_into_tensor(gathered.view(-1), sent.view(-1), group, async_op=True),
+        )
+        return self._pending("all_gather", axes, work, lambda: _join_first(gathered, dim).to(tensor.dtype), sent)
+
+    def all_to_all(self, tensor: Tensor, axes: Axes, split: int, dim: int) -> Pending:
+        """Send each process of a group its part of dimension `split`; what comes in is joined along `dim`."""
+        parts = _split_first(tensor, split, self.size(axes))
+        sent = parts.to(_WIRE.get(tensor.dtype, tensor.dtype))
+        received = torch.empty_like(sent)
+        work = self._start(
+            "all_to_all",
+            axes,
+            lambda group: dist.all_to_all_single(received.view(-1), sent.view(-1), group=group, async_op=True),
+        )
+        whole = received if work is not None else sent
+        return self._pending("all_to_all", axes, work, lambda: _join_first(whole, dim).to(tensor.dtype), sent)
+
+    def all_slice(self, tensor: Tensor, axes: Axes, dim: int) -> Tensor:
+        """This process's part of a tensor that the whole group has; nothing is sent."""
+        size = tensor.shape[dim] // self.size(axes)
+        return tensor.narrow(dim, self.index(axes) * size, size)
+
+    def _start(self, kind: str, axes: Axes, start: Callable[[dist.ProcessGroup], Any]) -> Any:
+        """Start a collective; None where the group is only this process."""
+        self.calls[kind, axes] = self.calls.get((kind, axes), 0) + 1
+        group = self._groups.get(axes)
+        if group is None:
+            return None
+        try:
+            return start(group)
+        except RuntimeError as error:
+            raise CommunicationError(f"{kind} over {', '.join(axes)} failed: {error}") from error
+
+    def _pending(
+        self, kind: str, axes: Axes, work: Any, finish: Callable[[], Tensor], kept: Tensor | None = None
+    ) -> Pending:
+        return Pending(work, finish, f"{kind} over {', '.join(axes)}", kept)
+
+    def _result(self, tensor: Tensor, dtype: torch.dtype, reduction: str, axes: Axes) -> Tensor:
+        total = tensor.to(dtype)
+        return total / self.size(axes) if reduction == "average" else total
+
+
+def coordinates(axes: Mapping[str, int], rank: int) -> dict[str, int]:
+    """Where a rank stands on each axis; the last axis counts fastest."""
+    position: dict[str, int] = {}
+    for axis, size in reversed(list(axes.items())):
+        rank, position[axis] = divmod(rank, size)
+    return position
+
+
+def partition(axes: Mapping[str, int], group: Axes) -> Iterator[tuple[int, ...]]:
+    """All groups over some axes, each in group order."""
+    others = [axis for axis in axes if axis not in group]
+    for fixed in product(*(range(axes[axis]) for axis in others)):
+        place = dict(zip(others, fixed, strict=True))
+        members = []
+        for moving in product(*(range(axes[axis]) for axis in group)):
+            place.update(zip(group, moving, strict=True))
+            rank = 0
+            for axis, size in axes.items():
+                rank = rank * size + place[axis]
+            members.append(rank)
+        yield tuple(members)
+
+
+def _prepare(tensor: Tensor, reduction: str) -> tuple[Tensor, Any]:
+    """The tensor as it is sent, and the operator."""
+    operator = _OPERATORS[reduction]
+    if tensor.dtype == torch.bool:
+        operator = _ON_BITS.get(reduction, operator)
+    return tensor.contiguous().to(_WIRE.get(tensor.dtype, tensor.dtype)), operator
+
+
+def _split_first(tensor: Tensor, dim: int, parts: int) -> Tensor:
+    """The parts of a dimension as a new first dimension, contiguous."""
+    shape = (*tensor.shape[:dim], parts, -1, *tensor.shape[dim + 1 :])
+    return tensor.reshape(shape).movedim(dim, 0).contiguous()
+
+
+def _join_first(tensor: Tensor, dim: int) -> Tensor:
+    """The entries of the first dimension behind each other along `dim` of the rest."""
+    return tensor.flatten(0, 1) if dim == 0 else torch.cat(tensor.unbind(0), dim)

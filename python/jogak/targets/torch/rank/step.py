@@ -1,0 +1,179 @@
+"""A compiled program as a function with state: `step(inputs)` computes, and keeps what it updates."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .errors import RunError
+from .mesh import Mesh
+from .values import Files, load_arguments, window_of
+
+DEVICE = "device.py"
+MANIFEST = "manifest.json"
+CONSTANTS = "constants.safetensors"
+
+
+class Step:
+    """A program on this rank. Parameters, buffers and optimizer state live in it and are donated to every call.
+
+    Args:
+        program: the module `device.py`.
+        manifest: of the compilation.
+        mesh: this rank's place.
+        source: values of parameters, buffers and, where it has them, inputs and optimizer state.
+        constants: the tensors of constants.safetensors.
+        device: where it computes.
+
+    Raises:
+        RunError: a value is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        program: ModuleType,
+        manifest: Mapping[str, Any],
+        mesh: Mesh,
+        source: Files,
+        constants: Mapping[str, Tensor],
+        device: torch.device,
+    ) -> None:
+        self.program = program
+        self.manifest = manifest
+        self.mesh = mesh
+        self.device = device
+        self._constants = constants
+        dtypes = [dtype for _, dtype, _ in program.ARGUMENTS]
+        described = manifest["arguments"]
+        self._held = load_arguments(described, source, mesh.axes, mesh.position, dtypes, device)
+        self._number = {entry["name"]: number for number, entry in enumerate(described)}
+        results = manifest["results"]
+        self._updates = {entry["updates"]: number for number, entry in enumerate(results) if "updates" in entry}
+        self.inputs = tuple(entry["name"] for entry in described if entry["role"] == "input")
+        self.results: list[Tensor] = []
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """This rank's part of every parameter, buffer and optimizer state, by name."""
+        described = self.manifest["arguments"]
+        held = zip(described, self._held, strict=True)
+        return {entry["name"]: value for entry, value in held if entry["role"] != "input" and value is not None}
+
+    def set_state(self, values: Mapping[str, Tensor]) -> None:
+        """Replace parts of the state by this rank's parts of other values."""
+        for name, value in values.items():
+            self._held[self._number[name]] = value
+
+    def local(self, name: str, value: Tensor) -> Tensor:
+        """This rank's part of a whole value of an argument.
+
+        Raises:
+            RunError: there is no such argument, or the value has the wrong shape.
+        """
+        number = self._number.get(name)
+        if number is None:
+            raise RunError(f"the program has no argument {name!r}; its inputs are {', '.join(self.inputs)}")
+        entry = self.manifest["arguments"][number]
+        if value.numel() != torch.Size(entry["shape"]).numel():
+            raise RunError(f"{name!r} has shape {list(value.shape)}, but the program takes {entry['shape']}")
+        window = window_of(entry["sharding"], entry["shape"], self.mesh.axes, self.mesh.position)
+        part = value.detach().reshape(entry["shape"])[window]
+        return part.to(self.device, self.program.ARGUMENTS[number][1]).contiguous()
+
+    def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Run the program once.
+
+        Args:
+            inputs: whole values by name (`.` in a name written `_` is understood); those that are not given are the
+                ones of the call before, or of the files.
+
+        Returns:
+            This rank's part of every result that is no update: the loss, outputs.
+
+        Raises:
+            RunError: an input is missing, unknown, or has the wrong shape.
+            CommunicationError: a collective failed.
+        """
+        for name, value in inputs.items():
+            full = next((each for each in self.inputs if each in (name, name.replace("_", "."))), name)
+            self._held[self._number.get(full, -1)] = self.local(full, value)
+        missing = [name for name in self.inputs if self._held[self._number[name]] is None]
+        if missing:
+            raise RunError(f"no value for the input {missing[0]!r}: pass it, or give a safetensors file of values")
+        arguments = list(self._held)
+        for number in self._updates:
+            self._held[number] = None
+        self.results.clear()
+        with torch.no_grad():
+            results = self.program.main(arguments, self._constants, self.mesh)
+        for number, result in self._updates.items():
+            self._held[number] = results[result]
+        self.results = results
+        described = zip(self.manifest["results"], results, strict=True)
+        return {entry["name"]: value for entry, value in described if "updates" not in entry}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the compilation.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: the manifest cannot be read: {error}") from None
+    return manifest
+
+
+def read_program(folder: Path) -> ModuleType:
+    """The module `device.py` of a folder.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = folder / DEVICE
+    spec = importlib.util.spec_from_file_location(f"jogak_device_{abs(hash(path))}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise RunError(f"{path}: the program is missing: compile with --target torch")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RunError(f"{path}: the program cannot be read: {error}") from error
+    return module
+
+
+def read_constants(folder: Path, program: ModuleType, device: torch.device) -> dict[str, Tensor]:
+    """The program's large constants.
+
+    Raises:
+        RunError: the file is missing.
+    """
+    if not program.CONSTANTS:
+        return {}
+    path = folder / CONSTANTS
+    if not path.is_file():
+        raise RunError(f"{path}: the file of constants is missing: compile again")
+    return load_file(str(path), str(device))
+
+
+def open_step(
+    folder: Path, manifest: Mapping[str, Any], files: Sequence[Path], mesh: Mesh, device: torch.device
+) -> Step:
+    """A step with the values of some files.
+
+    Raises:
+        RunError: a file is missing.
+    """
+    program = read_program(folder)
+    with Files(files) as source:
+        return Step(program, manifest, mesh, source, read_constants(folder, program, device), device)

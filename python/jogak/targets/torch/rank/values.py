@@ -1,0 +1,136 @@
+"""Values of arguments from safetensors files: each rank reads the part that it holds, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import RunError
+
+Window = tuple[slice, ...]
+
+
+class Files(AbstractContextManager["Files"]):
+    """Open safetensors files; where two of them hold a name, the later one counts.
+
+    Args:
+        paths: the files.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._stack = ExitStack()
+        self.paths = list(paths)
+        self._where: dict[str, Any] = {}
+        try:
+            for path in paths:
+                opened = self._open(path)
+                self._where |= dict.fromkeys(opened.keys(), opened)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, path: Path) -> Any:
+        if not path.is_file():
+            raise RunError(f"{path}: there is no such file of values")
+        try:
+            return self._stack.enter_context(safe_open(str(path), framework="pt"))
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"{path}: the file of values is damaged: {error}") from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._where
+
+    def read(self, name: str, shape: Sequence[int], window: Window) -> Tensor:
+        """A part of a value; only that is read, unless the file holds the value in another shape.
+
+        Args:
+            shape: of the whole value in the program.
+            window: which part of it.
+
+        Raises:
+            RunError: the value has another number of elements.
+        """
+        file = self._where[name]
+        found = list(file.get_slice(name).get_shape())
+        if torch.Size(found).numel() != torch.Size(shape).numel():
+            raise RunError(f"the value of {name!r} has shape {found}, but the program takes {list(shape)}")
+        if not shape or found != list(shape):
+            whole: Tensor = file.get_tensor(name)
+            return whole.reshape(list(shape))[window].clone()
+        part: Tensor = file.get_slice(name)[window]
+        return part
+
+
+def window_of(sharding: str, shape: Sequence[int], mesh: Mapping[str, int], position: Mapping[str, int]) -> Window:
+    """For each dimension what a device holds.
+
+    Args:
+        sharding: written `[data, _, model]`.
+        shape: of the whole value.
+        mesh: the size of each axis.
+        position: of the device on each axis.
+    """
+    return tuple(_windows(sharding, shape, mesh, position))
+
+
+def _windows(
+    sharding: str, shape: Sequence[int], mesh: Mapping[str, int], position: Mapping[str, int]
+) -> Iterator[slice]:
+    for size, dim in zip(shape, sharding.strip("[]").split(","), strict=False):
+        index, parts = 0, 1
+        for axis in dim.split():
+            if axis != "_":
+                index = index * mesh[axis] + position[axis]
+                parts *= mesh[axis]
+        yield slice(index * size // parts, (index + 1) * size // parts)
+
+
+def load_arguments(
+    described: Sequence[Mapping[str, Any]],
+    source: Files,
+    mesh: Mapping[str, int],
+    position: Mapping[str, int],
+    dtypes: Sequence[torch.dtype],
+    device: torch.device,
+) -> list[Tensor | None]:
+    """This rank's part of every argument; optimizer state that no file holds is zero, an input is None.
+
+    Args:
+        described: the arguments in the manifest.
+        source: of values.
+        mesh: the size of each axis.
+        position: of this rank on each axis.
+        dtypes: what the program takes.
+        device: where it computes.
+
+    Raises:
+        RunError: no file holds a parameter or a buffer.
+    """
+    loaded: list[Tensor | None] = []
+    for entry, dtype in zip(described, dtypes, strict=True):
+        name, window = entry["name"], window_of(entry["sharding"], entry["shape"], mesh, position)
+        if name in source:
+            loaded.append(source.read(name, entry["shape"], window).to(device, dtype))
+        elif entry["role"] == "optimizer_state":
+            loaded.append(torch.zeros(entry["local_shape"], dtype=dtype, device=device))
+        elif entry["role"] == "input":
+            loaded.append(None)
+        else:
+            names = ", ".join(map(str, source.paths)) or "no file"
+            raise RunError(f"no value for the {entry['role']} {name!r} in {names}: give a safetensors file of values")
+    return loaded

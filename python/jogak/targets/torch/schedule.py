@@ -1,0 +1,56 @@
+"""The order in which one device works: collectives run while it computes what does not depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jogak.runtime import liveness
+from jogak.runtime.program import CollectiveStep, Step
+
+REACH = 32
+"""How many steps a collective is given time to finish before a step that reads its result keeps its place again.
+
+Without an end, every optimizer update would move behind the whole backward pass, and all gradients would be alive.
+"""
+COMMUNICATION = frozenset(["all_reduce", "reduce_scatter", "all_gather", "all_to_all"])
+"""Collectives that are started, run in the background and are waited for."""
+
+
+def starts_communication(step: Step) -> bool:
+    """Whether a step starts a collective that the program must wait for later."""
+    return isinstance(step, CollectiveStep) and step.collective.kind in COMMUNICATION
+
+
+def overlap(steps: Sequence[Step], results: Sequence[int]) -> tuple[Step, ...]:
+    """The steps in an order that waits late, each with the values that die with it.
+
+    The order of the program is kept, but a step that reads the result of a recent collective lets the steps behind it
+    go first. All devices run the same order, so the collectives of every group match.
+
+    Args:
+        steps: in the program's order.
+        results: the values that the program returns.
+    """
+    waiting = list(steps)
+    missing = {number for step in steps for number in step.results}
+    started: dict[int, int] = {}
+    order: list[Step] = []
+    while waiting:
+        at = _next(waiting, missing, started, len(order))
+        step = waiting.pop(at)
+        order.append(step)
+        missing.difference_update(step.results)
+        if starts_communication(step):
+            started |= dict.fromkeys(step.results, len(order))
+    return liveness.plan(order, results)
+
+
+def _next(waiting: Sequence[Step], missing: set[int], started: dict[int, int], now: int) -> int:
+    """The first step that needs nothing unfinished, within reach; otherwise the first one at all."""
+    delayed: set[int] = set()
+    for at, step in enumerate(waiting[:REACH]):
+        late = any(now - started[number] < REACH for number in step.operands if number in started)
+        if not late and delayed.isdisjoint(step.operands) and missing.isdisjoint(step.operands):
+            return at
+        delayed.update(step.results)
+    return 0

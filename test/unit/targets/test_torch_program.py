@@ -1,0 +1,117 @@
+"""The generated program of one device, run in this process: a mesh of one device needs no process group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jogak.ir.context import new_context
+from jogak.runtime.program import CollectiveStep, load_program
+from jogak.runtime.simulator import execute as simulate_whole
+from jogak.sharding.mesh import Mesh
+from jogak.targets.torch.folder import write_folder
+from jogak.targets.torch.launch import explain
+from jogak.targets.torch.program import write_program
+from jogak.targets.torch.rank import mesh as rank_mesh
+from jogak.targets.torch.rank.step import read_constants, read_program
+from jogak.targets.torch.schedule import overlap
+
+ONE = Mesh(("x",), (1,))
+LAYER = """
+#ik = affine_map<(i, j, k) -> (i, k)>
+#kj = affine_map<(i, j, k) -> (k, j)>
+#ij = affine_map<(i, j, k) -> (i, j)>
+#id = affine_map<(i, j) -> (i, j)>
+#row = affine_map<(i, j) -> (j)>
+module {
+  func.func @main(%x: tensor<4x3xf32> {jogak.name = "x"}, %w: tensor<3x5xf32> {jogak.name = "layer.weight"},
+                  %b: tensor<5xf32> {jogak.name = "class"}) -> (tensor<4x5xf32> {jogak.name = "y"}) {
+    %zero = arith.constant 0.0 : f32
+    %c = arith.constant dense<[1.0, 2.0, 3.0, 4.0, 5.0]> : tensor<5xf32>
+    %e = tensor.empty() : tensor<4x5xf32>
+    %f = linalg.fill ins(%zero : f32) outs(%e : tensor<4x5xf32>) -> tensor<4x5xf32>
+    %p = linalg.generic {indexing_maps = [#ik, #kj, #ij], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%x, %w : tensor<4x3xf32>, tensor<3x5xf32>) outs(%f : tensor<4x5xf32>) {
+    ^bb0(%p0: f32, %p1: f32, %p2: f32):
+      %m = arith.mulf %p0, %p1 : f32
+      %s = arith.addf %p2, %m : f32
+      linalg.yield %s : f32
+    } -> tensor<4x5xf32>
+    %r = linalg.generic {indexing_maps = [#id, #row, #row, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%p, %b, %c : tensor<4x5xf32>, tensor<5xf32>, tensor<5xf32>) outs(%e : tensor<4x5xf32>) {
+    ^bb0(%q0: f32, %q1: f32, %q2: f32, %q3: f32):
+      %s = arith.addf %q0, %q1 : f32
+      %t = math.tanh %s : f32
+      %u = arith.mulf %t, %q2 : f32
+      linalg.yield %u : f32
+    } -> tensor<4x5xf32>
+    return %r : tensor<4x5xf32>
+  }
+}
+"""
+
+
+def module_of(text: str) -> Any:
+    from torch_mlir import ir
+
+    return ir.Module.parse(text, new_context())
+
+
+@pytest.mark.parametrize("precision", [None, "f64"])
+def test_the_text_computes_what_the_program_says(tmp_path: Path, precision: Any) -> None:
+    module = module_of(LAYER)
+    values = {"x": torch.randn(4, 3), "layer.weight": torch.randn(3, 5), "class": torch.randn(5)}
+    write_folder(load_program(module), ONE, tmp_path, "a layer", precision)
+    program = read_program(tmp_path)
+    dtype = torch.float64 if precision else torch.float32
+    assert program.ARGUMENTS[0] == ("x", dtype, (4, 3))
+    arguments = [value.to(dtype) for value in values.values()]
+    constants = read_constants(tmp_path, program, torch.device("cpu"))
+    (found,) = program.main(arguments, constants, rank_mesh.Mesh(program.MESH, program.GROUPS, 0, 1.0))
+    assert not arguments  # given away, so that each can be freed at its last use
+    expected = simulate_whole(module, values)["y"]
+    torch.testing.assert_close(found.float(), expected)
+
+
+def test_the_program_names_no_part_of_jogak() -> None:
+    text, _ = write_program(load_program(module_of(LAYER)), ONE, None, "a layer")
+    assert "jogak" not in text
+    assert "class_" in text or "_class" in text  # a keyword of Python is no name
+
+
+SHARED = """
+module {
+  shard.grid @mesh(shape = 2) {jogak.axes = ["x"]}
+  func.func @main(%a: tensor<4xf32>, %b: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>) {
+    %r = shard.all_reduce %a on @mesh grid_axes = [0] : tensor<4xf32> -> tensor<4xf32>
+    %s = arith.addf %r, %r : tensor<4xf32>
+    %t = arith.mulf %b, %b : tensor<4xf32>
+    return %s, %t : tensor<4xf32>, tensor<4xf32>
+  }
+}
+"""
+
+
+def test_work_that_does_not_wait_goes_first() -> None:
+    program = load_program(module_of(SHARED))
+    steps = overlap(program.steps, [result.value for result in program.results])
+    assert [isinstance(step, CollectiveStep) for step in steps] == [True, False, False]
+    assert steps[1].operands == (program.arguments[1].value,) * 2
+    text, _ = write_program(program, Mesh(("x",), (2,)), None, "overlap")
+    body = text[text.index("def main") :]
+    assert body.index("mesh.all_reduce(") < body.index("arg1 * arg1") < body.index(".wait()")
+
+
+def test_the_cause_comes_before_the_consequences() -> None:
+    told = explain(
+        "jogak: rank 0: all_reduce over data failed: Connection closed by peer\n"
+        "  no word from rank 2: dead, hanging or far behind\n"
+        "jogak: rank 1: error: no value for the parameter 'w'\n"
+        "  rank      : 2 (local_rank: 2)\n  exitcode  : -9 (pid: 1)\n"
+    )
+    lines = told.splitlines()
+    assert lines[0] == "the run failed: rank 2 was killed by SIGKILL"
+    assert lines[1] == "rank 1: no value for the parameter 'w'"
