@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch_mlir import ir
 
+from jogak.autoshard.driver import SearchReport, search_program
+from jogak.autoshard.meshes import meshes
+from jogak.autoshard.plan import SearchOptions
 from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
 from jogak.cost.machine_file import load_machine
@@ -52,6 +55,7 @@ class Compilation:
         reference: whether PyTorch can run the model that the configuration names.
         coverage: which ops a rule covers; None before the shard phase.
         promise: the prediction for one device; None before the partition phase.
+        search: what the search found; None when it decided nothing.
         seconds: wall time of each phase.
         diagnostics: warnings and remarks of the passes.
     """
@@ -66,6 +70,7 @@ class Compilation:
     reference: bool = False
     coverage: Coverage | None = None
     promise: Promise | None = None
+    search: SearchReport | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
@@ -125,7 +130,7 @@ def _compile(
     if stop_after not in PHASES:
         raise unknown_name("phase", stop_after, PHASES, where="--compile-to")
     mesh = Mesh.parse(configuration.mesh)
-    for constraint in _constraints(configuration):
+    for constraint in _constraints(configuration) if configuration.searched != "mesh" else ():
         constraint.spec.check(mesh, f"{constraint.source} '{constraint.pattern}={constraint.spec}'")
     registry = registry_of(configuration.plugins)
     registry.passes()  # a broken plug-in shows before the model is imported
@@ -211,8 +216,33 @@ def _shard(made: Compilation, registry: Registry) -> None:
     if annotated:
         _refuse(constraints, made.configuration.model)
         return
+    if made.configuration.searched != "nothing":
+        _search(made, constraints, registry)
+        return
     write_constraints(function, resolve(constraints, read_arguments(function), made.mesh))
     _run(made, made.program, "builtin.module(jogak-propagate)", registry)
+
+
+def _search(made: Compilation, constraints: Sequence[Constraint], registry: Registry) -> None:
+    """Let the search decide the plan, and the mesh where it is open.
+
+    Raises:
+        JogakError: a constraint fits no mesh, or no plan fits the memory.
+    """
+    configuration, machine = made.configuration, made.cost.machine
+    candidates = [made.mesh] if configuration.searched == "plan" else list(meshes(made.mesh.devices))
+    options = SearchOptions(float(machine.device.memory_bytes), configuration.search_seconds)
+    searched = search_program(
+        made.program,
+        candidates,
+        lambda mesh: cost_model(configuration.cost_model, machine, mesh, registry),
+        constraints,
+        registry.rules(),
+        options,
+    )
+    made.search, made.mesh = searched, searched.mesh
+    made.cost = cost_model(configuration.cost_model, machine, made.mesh, registry)
+    made.configuration = replace(configuration, mesh=str(made.mesh))
 
 
 def _refuse(constraints: Sequence[Constraint], model: str) -> None:

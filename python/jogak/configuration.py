@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
@@ -16,6 +16,9 @@ PHASES = ("import", "normalize", "shard", "partition")
 OPTIMIZERS = get_args(OptimizerKind)
 LOSSES = get_args(Loss)
 AUTOCASTS = get_args(Autocast)
+
+Searched = Literal["nothing", "plan", "mesh"]
+"""What the search decides: nothing (constraints and propagation do), the plan, or plan and shape of the mesh."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Configuration:
         plugins: files or modules given to `--load-plugin`.
         machine: preset or machine file.
         cost_model: name of the cost model.
+        searched: what the search decides. The mesh of a configuration whose mesh is searched says how many devices.
+        search_seconds: time limit of the solver on one mesh.
     """
 
     model: str
@@ -41,6 +46,8 @@ class Configuration:
     plugins: Sequence[str] = ()
     machine: str = DEFAULT_MACHINE
     cost_model: str = ROOFLINE
+    searched: Searched = "nothing"
+    search_seconds: float = 20.0
 
     def to_json(self) -> dict[str, Any]:
         """The form that the manifest holds."""
@@ -53,6 +60,8 @@ class Configuration:
             "plugins": list(self.plugins),
             "machine": self.machine,
             "cost_model": self.cost_model,
+            "searched": self.searched,
+            "search_time_limit": self.search_seconds,
         }
 
     @staticmethod
@@ -64,5 +73,6 @@ class Configuration:
             optimizer = Optimizer(**{**optimizer, "betas": tuple(optimizer["betas"])})
         constraints = [(pattern, source) for pattern, source in data["constraints"]]
         options = ImportOptions(optimizer=optimizer, **raw)
-        taken = {key: data[key] for key in ("model", "mesh", "target", "plugins", "machine", "cost_model")}
-        return Configuration(options=options, constraints=constraints, **taken)
+        taken = {key: data[key] for key in ("model", "mesh", "target", "plugins", "machine", "cost_model", "searched")}
+        limit = data["search_time_limit"]
+        return Configuration(options=options, constraints=constraints, search_seconds=limit, **taken)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, PHASES, Configuration
+from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, PHASES, Configuration, Searched
 from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
 from jogak.errors import JogakError, UsageError, unknown_name
@@ -27,8 +27,16 @@ _SETTINGS = {
 
 def compile_command(
     model: Annotated[str, typer.Argument(help="zoo:NAME, hf:NAME, file.py:callable, a .pt2, .onnx or .mlir file")],
-    devices: Annotated[int | None, typer.Option(help="number of devices, as one mesh axis `data`")] = None,
+    devices: Annotated[int | None, typer.Option(help="number of devices; their arrangement is searched")] = None,
     mesh: Annotated[str | None, typer.Option(help="mesh axes with sizes: data=2,model=4")] = None,
+    search: Annotated[
+        bool | None,
+        typer.Option(
+            "--search/--no-search",
+            help="search what the constraints leave open, or let them only propagate; searched without constraints",
+        ),
+    ] = None,
+    search_time_limit: Annotated[float, typer.Option(help="seconds of the solver on one mesh")] = 20.0,
     machine: Annotated[str, typer.Option(help="preset (jogak machine list) or a machine file")] = DEFAULT_MACHINE,
     cost_model: Annotated[str, typer.Option(help="what prices programs (jogak plugins lists them)")] = ROOFLINE,
     train: Annotated[str | None, typer.Option(help="make a training step: sgd or adamw")] = None,
@@ -65,8 +73,12 @@ def compile_command(
     if compile_to == PHASES[-1] and output is None:
         raise UsageError("no output folder is given", where="jogak compile", hint="add -o DIR")
     requests = _requests(shard or [], constraints)
+    if not search_time_limit > 0:
+        raise UsageError(f"{search_time_limit:g} seconds are not positive", where="--search-time-limit")
+    searched = _searched(search, mesh, requests)
+    placed = str(_mesh(devices, mesh))
     configuration = Configuration(
-        model, str(_mesh(devices, mesh)), options, requests, target, load_plugin or [], machine, cost_model
+        model, placed, options, requests, target, load_plugin or [], machine, cost_model, searched, search_time_limit
     )
     registry_of(configuration.plugins).target(target)
     if compile_to != PHASES[-1] or output is None:
@@ -84,6 +96,14 @@ def choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None
         error = unknown_name("value", value, known)
         raise UsageError(error.message, where=option, hint=error.hint)
     return value
+
+
+def _searched(search: bool | None, mesh: str | None, requests: list[tuple[str, str]]) -> Searched:
+    """What the search decides: by default all that is not given, and nothing where constraints are."""
+    wanted = search if search is not None else not requests
+    if not wanted:
+        return "nothing"
+    return "mesh" if mesh is None else "plan"
 
 
 def _optimizer(kind: str | None, given: dict[str, Any]) -> Optimizer | None:

@@ -19,14 +19,22 @@ from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
 from jogak.partition.emit import Emitter
 from jogak.partition.local import Split, count_once, localize
 from jogak.plugin import RuleFunction
-from jogak.sharding.annotation import CONSTRAINT, SHARDING, extend_attributes, read_shardings
+from jogak.sharding.annotation import (
+    CONSTRAINT,
+    FACTORS,
+    SHARDING,
+    extend_attributes,
+    read_shardings,
+    read_strategy,
+)
 from jogak.sharding.assignment import assign
 from jogak.sharding.graph import ELEMENT_BYTES, Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, is_free, read_graph
 from jogak.sharding.reshard import Step, StepKind, route
 from jogak.sharding.rules import tensor_operands
-from jogak.sharding.sharding import Sharding
+from jogak.sharding.sharding import Combiner, Sharding
+from jogak.sharding.strategy import Strategy
 
 
 def partition(
@@ -104,25 +112,33 @@ class _Partitioner:
 
     def _node(self, op: ir.Operation, following: ir.Operation | None) -> None:
         node = self.nodes[op]
-        assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.cost).assignment
-        split = Split(node.rule, assignment, self.emitter)
+        strategy = self._strategy(op, node)
+        split = Split(node.rule, strategy.assignment, self.emitter)
         with ir.InsertionPoint(op), op.location:
-            self._bring_operands(op, node, split)
+            self._bring_operands(op, node, strategy)
         for number, result in enumerate(result for result in op.results if is_tensor(result)):
-            self._record(result, node.rule.result_placement(number, assignment))
+            self._record(result, strategy.result(node.rule, number))
         localize(op, split)
         _forget(op)
         for result in op.results:
             self._complete(result, op, following)
 
-    def _bring_operands(self, op: ir.Operation, node: Node, split: Split) -> None:
+    def _strategy(self, op: ir.Operation, node: Node) -> Strategy:
+        """What the search chose for the op; what is cheapest between its neighbours where it chose nothing."""
+        chosen = read_strategy(op, node.rule, self.mesh)
+        if chosen is not None:
+            return chosen
+        assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.cost).assignment
+        return Strategy(tuple(assignment.get(number, ()) for number in range(len(node.rule.factors))))
+
+    def _bring_operands(self, op: ir.Operation, node: Node, strategy: Strategy) -> None:
         values = tensor_operands(op)
         direct = [number for number, operand in enumerate(op.operands) if is_tensor(operand)]
         outputs = self._output_positions(op, len(direct))
-        for position, (value, dims) in enumerate(zip(values, node.rule.operands, strict=True)):
-            local = self._at(value, node.rule.placement(dims, split.assignment), op)
+        for position, value in enumerate(values):
+            local = self._at(value, strategy.operand(node.rule, position, node.through), op)
             if position in outputs:
-                local = self._once(value, local, outputs[position], split)
+                local = self._once(value, local, strategy.result(node.rule, outputs[position]))
             if position < len(direct):
                 op.operands[direct[position]] = local
             else:
@@ -137,12 +153,11 @@ class _Partitioner:
         initial = list(block.arguments)[len(block.arguments) - results :]
         return {operands - results + number: number for number, value in enumerate(initial) if list(value.uses)}
 
-    def _once(self, value: ir.Value, local: ir.Value, result: int, split: Split) -> ir.Value:
+    def _once(self, value: ir.Value, local: ir.Value, made: Sharding) -> ir.Value:
         """The initial value of a split reduction counts on one device only."""
-        partial = split.rule.result_placement(result, split.assignment).partial
-        for combiner in dict.fromkeys(combiner for _, combiner in partial):
+        for combiner in dict.fromkeys(combiner for _, combiner in made.partial):
             if not is_identity(value, combiner) and not _is_empty(value):
-                axes = tuple(axis for axis in self.mesh.axes if (axis, combiner) in partial)
+                axes = tuple(axis for axis in self.mesh.axes if (axis, combiner) in made.partial)
                 local = count_once(local, combiner, axes, self.emitter)
         return local
 
@@ -189,6 +204,8 @@ class _Partitioner:
             for number, source in enumerate(place.copies)
             if not set(wanted.partial) - set(source.partial)
         ]
+        if not routes:
+            return self._summand(place, wanted, cause)
         best, _, source = min(routes, key=lambda entry: (entry[0].seconds, entry[1]))
         value = place.copies[source]
         for step in best.steps:
@@ -196,6 +213,17 @@ class _Partitioner:
             value = self.emitter.step(value, step, shape, f"{cause}: {_told(step, source, wanted)}")
             place.copies.setdefault(step.after, value)
         return value
+
+    def _summand(self, place: _Place, wanted: Sharding, cause: str) -> ir.Value:
+        """A whole value as a partial sum: the first device of each group keeps it, the others hold zero."""
+        nearest = max(place.copies, key=lambda source: len(set(source.partial) & set(wanted.partial)))
+        kept = tuple(entry for entry in wanted.partial if entry in nearest.partial)
+        whole = self._bring(place, Sharding(wanted.dims, kept), cause)
+        axes = tuple(
+            axis for axis in self.mesh.axes if any(entry[0] == axis for entry in wanted.partial if entry not in kept)
+        )
+        place.copies[wanted] = count_once(whole, Combiner.ADD, axes, self.emitter)
+        return place.copies[wanted]
 
     def _free_copy(self, value: ir.Value, wanted: Sharding) -> ir.Value:
         """An empty tensor, splat or constant fill at the local shape."""
@@ -259,7 +287,7 @@ def _remade(value: ir.Value, shape: Sequence[int]) -> ir.Value:
 
 def _forget(op: ir.Operation) -> None:
     """What was asked of an op means nothing in the program of one device."""
-    for name in (SHARDING, CONSTRAINT):
+    for name in (SHARDING, CONSTRAINT, FACTORS):
         if name in op.attributes:
             del op.attributes[name]
 

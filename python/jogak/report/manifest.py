@@ -57,7 +57,7 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "weights": {"seed": made.configuration.options.seed, "files": list(tensor_files(made))},
         "reference": "pytorch" if made.reference else "program",
         "predicted": _predicted(made.promise or Promise(), made),
-        "search": None,
+        "search": None if made.search is None else made.search.to_json(),
         "remat": None,
         "phases": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in made.seconds.items()],
         "coverage": made.coverage.to_json() if made.coverage else None,

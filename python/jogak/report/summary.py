@@ -25,17 +25,31 @@ def size(count: float) -> str:
     return f"{count / 1024:.1f} GiB"
 
 
+def duration(seconds: float) -> str:
+    """Seconds for people: `3.20 ms`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.2f} {unit}"
+    return f"{seconds * 1e6:.1f} us"
+
+
 def summary(made: Compilation, folder: Path | None = None) -> str:
     """The plan in a few lines: collectives by kind and axis, memory, arithmetic, coverage, times."""
     written = f" -> {folder}" if folder else ""
     lines = [f"{made.configuration.model} for {made.mesh.devices} devices ({made.mesh}){written}"]
     promise, covered = made.promise, made.coverage
+    if made.search is not None:
+        lines += made.search.describe()
     if promise is not None:
         for kind, entry in promise.collectives.items():
             for axes, along in entry["by_axis"].items():
                 lines.append(f"  {kind:15} on {axes:12} {along['count']:5} times, {size(along['bytes'])} per device")
         if not promise.collectives:
             lines.append("  no collectives")
+        lines.append(
+            f"  step time       {duration(promise.step_time_s)}: {duration(promise.compute_time_s)} computing, "
+            f"{duration(promise.communication_time_s)} communicating"
+        )
         lines.append(f"  peak memory     {size(promise.peak_memory_bytes)} per device")
         lines.append(f"  arithmetic      {promise.flops:.3g} operations per device")
     if covered is not None:

@@ -12,9 +12,12 @@ from jogak.ir.structured import is_tensor, shape_of
 from jogak.sharding.constraints import Argument, Seed
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, argument_attributes, argument_names, result_attributes
+from jogak.sharding.rule import OpShardingRule
 from jogak.sharding.sharding import Sharding, SpecPattern
+from jogak.sharding.strategy import Strategy
 
 SHARDING = "jogak.sharding"
+FACTORS = "jogak.factors"
 CONSTRAINT = "jogak.constraint"
 SOURCE = "jogak.constraint_source"
 
@@ -141,3 +144,24 @@ def _parsed(op: ir.Operation, text: str, value: ir.Value, mesh: Mesh) -> Shardin
     except JogakError as error:
         fail(op, error.message, hint=error.hint)
     return sharding
+
+
+def write_strategies(reading: Reading, strategies: Sequence[Strategy]) -> None:
+    """Write on every op how it is done, for `jogak-partition` to follow."""
+    for op, strategy in zip(reading.ops, strategies, strict=True):
+        with op.context:
+            op.attributes[FACTORS] = ir.StringAttr.get(str(strategy))
+
+
+def read_strategy(op: ir.Operation, rule: OpShardingRule, mesh: Mesh) -> Strategy | None:
+    """How an op is to be done; None where it does not say so.
+
+    Raises:
+        PassFailed: what it says does not fit the op or the mesh.
+    """
+    if FACTORS not in op.attributes:
+        return None
+    try:
+        return Strategy.parse(str(ir.StringAttr(op.attributes[FACTORS]).value), rule, mesh)
+    except JogakError as error:
+        fail(op, error.message, hint=error.hint or "run jogak-search again, or remove jogak.factors")

@@ -57,6 +57,8 @@ class Node:
         results: value numbers, in the order of `rule.results`.
         location: the user's source line and module path.
         flops: arithmetic operations of the whole op.
+        through: operands that may all be partial sums together; the result is then one, too.
+        sums: groups of operands of which the op uses nothing but the sum.
     """
 
     index: int
@@ -66,6 +68,8 @@ class Node:
     results: tuple[int, ...]
     location: str = ""
     flops: float = 0.0
+    through: tuple[int, ...] = ()
+    sums: tuple[tuple[int, ...], ...] = ()
 
     def tensors(self) -> Iterator[tuple[int, Dims]]:
         """Every value of the node with its dimensions in factors: operands, then results."""

@@ -14,6 +14,7 @@ from jogak.plugin import RuleFunction
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.rule import OpShardingRule
 from jogak.sharding.rules import rule_of, tensor_operands
+from jogak.sharding.rules.linearity import Linearity, linearity
 
 
 def is_free(value: ir.Value) -> bool:
@@ -81,7 +82,10 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
             reading.values[result] = graph.add_value(shape_of(result), element_of(result), location.scope, index)
     results = tuple(reading.values[result] for result in op.results if is_tensor(result))
     rule = rule_of(op, plugins)
-    node = Node(index, op.name, rule, operands, results, str(location), _flops(op, rule))
+    linear = linearity(op)
+    if any(operands[position] is None for position in linear.through):
+        linear = Linearity()  # what every device makes for itself is no summand
+    node = Node(index, op.name, rule, operands, results, str(location), _flops(op, rule), linear.through, linear.sums)
     graph.nodes.append(node)
     reading.ops.append(op)
 

@@ -1,0 +1,127 @@
+"""The search on a module: read the program once, search every mesh that is possible, and write the best plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch_mlir import ir
+
+from jogak.autoshard.annotate import annotate_plan
+from jogak.autoshard.infeasible import explain_infeasible
+from jogak.autoshard.meshes import Found, search_meshes
+from jogak.autoshard.plan import SearchOptions
+from jogak.cost.model import CostModel
+from jogak.errors import JogakError
+from jogak.ir.diagnostics import fail
+from jogak.ir.grid import declare_mesh
+from jogak.ir.module import main_function
+from jogak.plugin import RuleFunction
+from jogak.report.summary import duration
+from jogak.sharding.annotation import read_arguments, read_constraints, write_constraints
+from jogak.sharding.constraints import Constraint, Seed, resolve
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import read_graph
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What the search found, on every mesh.
+
+    Attributes:
+        found: the best plan on each mesh, the fastest first.
+    """
+
+    found: Sequence[Found]
+
+    @property
+    def mesh(self) -> Mesh:
+        """The mesh of the best plan."""
+        return self.found[0].mesh
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `search` of the manifest."""
+        best, model = self.found[0].outcome, self.found[0].model
+        return {
+            "objective": best.objective,
+            "lower_bound": best.lower_bound,
+            "gap": best.gap,
+            "compute_time_s": best.compute_s,
+            "communication_time_s": best.communication_s,
+            "peak_memory_bytes": round(best.peak_bytes),
+            "seconds": sum(each.outcome.seconds for each in self.found),
+            "variables": best.variables,
+            "decisions": len(model.members),
+            "sites": len(model.sites.sites),
+            "meshes": [each.to_json() for each in self.found],
+        }
+
+    def describe(self) -> Iterator[str]:
+        """The plan's cost, its bound and the other meshes, for people."""
+        best = self.found[0].outcome
+        yield (
+            f"  searched        {duration(best.objective)} a step, no plan below {duration(best.lower_bound)} "
+            f"(gap {best.gap:.2%}), {best.variables} decisions"
+        )
+        for each in self.found[1:4]:
+            told = duration(each.outcome.objective) if each.plan is not None else "does not fit"
+            yield f"    on {each.mesh}: {told}"
+
+
+def search_program(
+    module: ir.Module,
+    candidates: Sequence[Mesh],
+    price: Callable[[Mesh], CostModel],
+    constraints: Sequence[Constraint],
+    rules: Mapping[str, RuleFunction],
+    options: SearchOptions,
+) -> SearchReport:
+    """Search a program on every mesh and annotate it with the best plan.
+
+    Raises:
+        JogakError: the constraints fit none of the meshes.
+        PassFailed: no plan fits the memory on any mesh.
+    """
+    function = main_function(module).operation
+    given = list(_seeds(function, candidates, constraints))
+    meshes = [mesh for mesh, _ in given]
+    reading = read_graph(function, rules)
+    on_mesh = dict(given)
+
+    def seeds_on(mesh: Mesh) -> list[Seed]:
+        own = read_constraints(function, reading, mesh)
+        return [*own, *(Seed(reading.graph.arguments[s.value], s.dims, s.priority, s.source) for s in on_mesh[mesh])]
+
+    found = search_meshes(reading.graph, meshes, price, seeds_on, options)
+    best = found[0]
+    if best.plan is None:
+        closest = min(found, key=lambda each: each.outcome.peak_bytes)
+        message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0)
+        fail(function, message, hint=hint)
+    declare_mesh(module, best.mesh)
+    write_constraints(function, {seed.value: seed for seed in on_mesh[best.mesh]})
+    annotate_plan(module, function, reading, best.outcome, best.plan, best.model)
+    return SearchReport(found)
+
+
+def _seeds(
+    function: ir.Operation, candidates: Sequence[Mesh], constraints: Sequence[Constraint]
+) -> Iterator[tuple[Mesh, list[Seed]]]:
+    """The meshes that the constraints fit, with what they give there.
+
+    Raises:
+        JogakError: they fit none; it is the error of the last.
+    """
+    refused: JogakError | None = None
+    fits = False
+    for mesh in candidates:
+        try:
+            seeds = list(resolve(constraints, read_arguments(function), mesh).values())
+        except JogakError as error:
+            refused = error
+            continue
+        fits = True
+        yield mesh, seeds
+    if not fits and refused is not None:
+        raise refused

@@ -1,0 +1,158 @@
+"""From prices to a plan: the solver's choice, its bound, and what it means for every op and value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jogak.autoshard.model import Floats, Model
+from jogak.autoshard.sites import SUM, OpSite, StoredSite
+from jogak.search.incumbent import Progress
+from jogak.search.problem import FORBIDDEN, Problem
+from jogak.search.solve import solve_problem
+from jogak.sharding.sharding import Sharding
+from jogak.sharding.strategy import Strategy
+
+_RESOLUTION = 1e14
+"""Integer units of the solver in the time of a plan: rounding stays far below any gap that is told."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the search found.
+
+    Attributes:
+        choice: for each decision the number of its state; None when nothing fits the memory.
+        objective: seconds of the plan as the search prices it.
+        lower_bound: seconds that no plan beats (folded layers alike).
+        compute_s, communication_s: the two parts of the objective.
+        peak_bytes: the most memory that the search expects.
+        seconds: wall time of the solver.
+        variables: decisions with more than one state.
+    """
+
+    choice: tuple[int, ...] | None
+    objective: float
+    lower_bound: float
+    compute_s: float
+    communication_s: float
+    peak_bytes: float
+    seconds: float
+    variables: int
+
+    @property
+    def gap(self) -> float:
+        """(objective - lower bound) / objective; 0 when the plan is proven the best."""
+        return max(self.objective - self.lower_bound, 0.0) / self.objective if self.objective else 0.0
+
+
+def solve_model(
+    model: Model,
+    *,
+    limit: float | None,
+    time_limit: float,
+    fixed: Mapping[int, Sequence[int]] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Find the cheapest choice within a memory limit.
+
+    The limit is left out first: where the best plan fits by itself, that is all. Then it is kept with every copy of an
+    argument that an op may gather; where nothing fits so, without those.
+
+    Args:
+        limit: bytes on a device at every time; None for no limit.
+        time_limit: seconds for each of the two steps.
+        fixed: for some decisions the states that may be chosen.
+    """
+    free = _solve(model, None, time_limit, fixed or {}, progress)
+    if limit is None or free.choice is None or free.peak_bytes <= limit:
+        return free
+    bounded = _solve(model, limit, time_limit, fixed or {}, progress)
+    if bounded.choice is None:
+        stored = replace(model, holds=[hold for hold in model.holds if not hold.gathered])
+        bounded = _solve(stored, limit, time_limit, fixed or {}, progress)
+    # Without the limit nothing is cheaper.
+    return replace(bounded, lower_bound=max(bounded.lower_bound, free.lower_bound))
+
+
+def _solve(
+    model: Model,
+    limit: float | None,
+    time_limit: float,
+    fixed: Mapping[int, Sequence[int]],
+    progress: Callable[[Progress], None] | None,
+) -> Outcome:
+    scale = _RESOLUTION / max(_magnitude(model), 1e-300)
+    unary = [model.unary(number) for number in range(len(model.members))]
+    for number, states in fixed.items():
+        allowed = np.zeros(len(unary[number]), np.bool_)
+        allowed[list(states)] = True
+        unary[number] = np.where(allowed, unary[number], np.inf)
+    held = [] if limit is None else model.holds
+    rows: Any = [(each.decision, (each.lower, each.upper), np.ceil(each.bytes).astype(np.int64)) for each in held]
+    costs: Any = [_integers(row, scale) for row in unary]
+    tables: Any = [_integers(table, scale) for table in model.edges.values()]
+    nothing: Any = [np.zeros(len(row), np.int64) for row in unary]
+    problem = Problem(
+        costs, nothing, [(0, 0)] * len(unary), list(model.edges), tables, None if limit is None else int(limit), rows
+    )
+    solution = solve_problem(problem, time_limit=time_limit, progress=progress)
+    variables = sum(len(row) > 1 for row in unary)
+    bound = (solution.lower_bound or 0) / scale
+    if solution.choice is None:
+        return Outcome(None, np.inf, bound, 0.0, 0.0, 0.0, solution.seconds, variables)
+    compute, communication = model.seconds(solution.choice)
+    total = compute + communication
+    return Outcome(
+        tuple(solution.choice), total, min(bound, total), compute, communication, model.peak(solution.choice)[0],
+        solution.seconds, variables,
+    )  # fmt: skip
+
+
+def _magnitude(model: Model) -> float:
+    """Seconds of the order of a plan: every decision at its best, and a share of what edges can cost."""
+    total = sum(float(np.min(model.unary(number))) for number in range(len(model.members)))
+    worst = sum(float(np.max(table[np.isfinite(table)], initial=0.0)) for table in model.edges.values())
+    return total + 0.01 * worst
+
+
+def _integers(row: Floats, scale: float) -> NDArray[np.int64]:
+    flat = np.ravel(row)
+    scaled = np.where(np.isfinite(flat), flat, 0.0) * scale
+    return np.where(np.isfinite(flat), np.minimum(np.rint(scaled), FORBIDDEN / 10), FORBIDDEN).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A plan on the program.
+
+    Attributes:
+        shardings: for each value of the program how it is kept.
+        strategies: for each node how it is done.
+    """
+
+    shardings: list[Sharding]
+    strategies: list[Strategy]
+
+
+def assigned(model: Model, choice: Sequence[int]) -> Assigned:
+    """What a choice means for every value and op."""
+    sites, graph = model.sites, model.sites.graph
+    shardings = [Sharding.replicated(len(value.shape)) for value in graph.values]
+    strategies: dict[int, Strategy] = {}
+    for number, site in enumerate(sites.sites):
+        state = choice[model.decision[number]]
+        if isinstance(site, StoredSite):
+            shardings[site.value] = site.shardings[state]
+        elif site.node.op != SUM:
+            strategies[site.node.index] = site.strategies[state]
+    for value in range(len(graph.values)):
+        site_number, result = sites.home[value]
+        site = sites.sites[site_number]
+        if isinstance(site, OpSite):
+            shardings[value] = site.strategies[choice[model.decision[site_number]]].result(site.node.rule, result)
+    return Assigned(shardings, [strategies[node.index] for node in graph.nodes])

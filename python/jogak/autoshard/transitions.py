@@ -1,0 +1,174 @@
+"""What it costs to bring a value from any sharding to any other: shortest ways between all of them at once.
+
+The steps are those of `jogak.sharding.reshard`; here all pairs are priced together, since the search needs the whole
+table. The steps of a shape depend only on its rank and on which axes divide which dimension, so that they are listed
+once for many values; the shortest ways are found by scipy's Dijkstra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import permutations, product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from jogak.autoshard.strategies import active_axes
+from jogak.cost.model import CostModel
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.reshard import Step, StepKind, _steps
+from jogak.sharding.sharding import Combiner, Sharding
+
+Floats = NDArray[np.float64]
+_TINY = 1e-18
+"""Seconds of a step that is free: a graph of csgraph has no edges of weight 0."""
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One step between two states, with the share of the whole value that prices it."""
+
+    source: int
+    target: int
+    kind: str
+    axes: tuple[str, ...]
+    share: float
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The states of all values of one rank and divisibility, and the steps between them."""
+
+    states: dict[Sharding, int]
+    moves: tuple[_Move, ...]
+
+
+@dataclass
+class Transitions:
+    """Prices of resharding on one machine and mesh, found once a shape.
+
+    Attributes:
+        mesh: the mesh.
+        cost: what collectives and copies take.
+    """
+
+    mesh: Mesh
+    cost: CostModel
+    _networks: dict[tuple[int, frozenset[Combiner], tuple[frozenset[Sharding], ...]], _Network] = field(
+        default_factory=dict
+    )
+    _tables: dict[tuple[tuple[int, ...], int, Combiner], tuple[dict[Sharding, int], Floats]] = field(
+        default_factory=dict
+    )
+
+    def table(
+        self, shape: tuple[int, ...], element_bytes: int, sources: Sequence[Sharding], targets: Sequence[Sharding]
+    ) -> Floats:
+        """Seconds from each source to each target, infinite where no way leads.
+
+        Args:
+            shape: global shape of the value.
+        """
+        combiner = next((entry[1] for each in sources for entry in each.partial), Combiner.ADD)
+        states, seconds = self._all_pairs(shape, element_bytes, combiner)
+        rows = np.array([states[_of_kind(each, combiner)] for each in sources])
+        columns = np.array([states.get(each, -1) for each in targets])
+        found: Floats = seconds[np.ix_(rows, np.maximum(columns, 0))]
+        found[:, columns < 0] = np.inf
+        return found
+
+    def _all_pairs(
+        self, shape: tuple[int, ...], element_bytes: int, combiner: Combiner
+    ) -> tuple[dict[Sharding, int], Floats]:
+        key = (shape, element_bytes, combiner)
+        if key not in self._tables:
+            self._tables[key] = self._shortest(shape, element_bytes, combiner)
+        return self._tables[key]
+
+    def _shortest(
+        self, shape: tuple[int, ...], element_bytes: int, combiner: Combiner
+    ) -> tuple[dict[Sharding, int], Floats]:
+        network = self._network(shape, combiner)
+        whole = float(prod(shape) * element_bytes)
+        prices: dict[tuple[str, tuple[str, ...], float], float] = {}
+        weights = np.empty(len(network.moves))
+        for number, move in enumerate(network.moves):
+            priced = (move.kind, move.axes, move.share)
+            if priced not in prices:
+                prices[priced] = self._price(move, whole)
+            weights[number] = prices[priced]
+        size = len(network.states)
+        sources = np.array([move.source for move in network.moves], dtype=np.int64)
+        targets = np.array([move.target for move in network.moves], dtype=np.int64)
+        dense = np.full((size, size), np.inf)
+        np.minimum.at(dense, (sources, targets), weights)
+        rows, columns = np.nonzero(np.isfinite(dense))
+        graph = csr_array((np.maximum(dense[rows, columns], _TINY), (rows, columns)), shape=(size, size))
+        return network.states, dijkstra(graph)
+
+    def _price(self, move: _Move, whole: float) -> float:
+        if move.kind in ("all_slice", "once"):
+            return self.cost.copy(whole * move.share)
+        return self.cost.collective(move.kind, move.axes, whole * move.share)
+
+    def _network(self, shape: tuple[int, ...], combiner: Combiner) -> _Network:
+        """Listed once for all shapes with the same possible states."""
+        states = _states(shape, self.mesh, combiner)
+        key = (len(shape), frozenset([combiner]), (frozenset(states),))
+        if key not in self._networks:
+            self._networks[key] = _Network(states, tuple(_moves(states, shape, self.mesh)))
+        return self._networks[key]
+
+
+def _of_kind(sharding: Sharding, combiner: Combiner) -> Sharding:
+    """A result may be partial by one combiner only; the states of a network are of one."""
+    return sharding if all(kind is combiner for _, kind in sharding.partial) else sharding.complete()
+
+
+def _states(shape: tuple[int, ...], mesh: Mesh, combiner: Combiner) -> dict[Sharding, int]:
+    """Every sharding of the shape, with axes in any order and partial on any axes."""
+    axes = active_axes(mesh)
+    found: dict[Sharding, int] = {}
+    for picks in product([None, -1, *range(len(shape))], repeat=len(axes)):
+        partial = tuple((axis, combiner) for axis, pick in zip(axes, picks, strict=True) if pick == -1)
+        members = [[axis for axis, pick in zip(axes, picks, strict=True) if pick == dim] for dim in range(len(shape))]
+        if any(size % mesh.size(split) for size, split in zip(shape, members, strict=True)):
+            continue
+        for dims in product(*(permutations(split) for split in members)):
+            found.setdefault(Sharding(tuple(dims), tuple(sorted(partial))), len(found))
+    return found
+
+
+def _moves(states: dict[Sharding, int], shape: tuple[int, ...], mesh: Mesh) -> list[_Move]:
+    moves = []
+    anywhere = Sharding((mesh.axes,))
+    for state, number in states.items():
+        for step in _steps(state, anywhere, shape, mesh):
+            if step.after in states:
+                share = _share(step, state, mesh)
+                moves.append(_Move(number, states[step.after], step.kind, step.axes, share))
+        present = {*state.axes(), *(axis for axis, _ in state.partial)}
+        for axis in active_axes(mesh):
+            # A whole value is a partial sum when one device keeps it and the others hold zero.
+            if axis not in present and all(kind is Combiner.ADD for _, kind in state.partial):
+                after = state.with_partial(dict(state.partial) | {axis: Combiner.ADD})
+                if after in states:
+                    moves.append(_Move(number, states[after], "once", (axis,), 1 / state.shards(mesh)))
+    return moves
+
+
+def _share(step: Step, before: Sharding, mesh: Mesh) -> float:
+    """The part of the whole value that a device's larger buffer of a step holds."""
+    held = 1 / before.shards(mesh)
+    devices = mesh.size(step.axes)
+    match step.kind:
+        case StepKind.ALL_SLICE:
+            return held / devices
+        case StepKind.ALL_GATHER:
+            return held * devices
+        case _:
+            return held

@@ -1,0 +1,96 @@
+"""Models whose best communication is known in closed form: those of Alpa's published tests, as PyTorch models.
+
+Each function returns (module, args); a module with a target returns its loss. Alpa's cost assumptions are in
+`bench/machines/alpa.toml`; contractions may not be repeated on several devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jogak.testing.count_models import Mlp, Stack
+
+Built = tuple[nn.Module, tuple[Tensor, ...]]
+
+
+class Attention(nn.Module):
+    """Self-attention alone, with its output projection."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+
+        def split(part: Tensor) -> Tensor:
+            return part.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+        query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
+        scores = query @ key.transpose(2, 3) / (width // self.heads) ** 0.5
+        mixed = (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).reshape(batch, length, width)
+        result: Tensor = self.proj(mixed)
+        return result
+
+
+def mlp(layers: int, batch: int, width: int, bias: bool = False) -> Built:
+    return Mlp(layers, width, bias), (torch.empty(batch, width), torch.empty(batch, width))
+
+
+def bert(layers: int, batch: int, length: int, width: int, heads: int) -> Built:
+    shape = (batch, length, width)
+    return Stack(layers, width, heads), (torch.empty(shape), torch.empty(shape))
+
+
+def attention() -> Built:
+    return Attention(512, 16), (torch.empty(4, 128, 512),)
+
+
+def all_reduce(bytes_: int, devices: int = 4) -> float:
+    """Alpa's price of an all-reduce with alpha = beta = 1."""
+    return 1 + 2 * (devices - 1) / devices * bytes_ + 0.01
+
+
+@dataclass(frozen=True)
+class Form:
+    """A model and what its cheapest plan communicates.
+
+    Attributes:
+        what: the program, for people.
+        build: the model.
+        known: the published cost.
+        train: whether it is a training step.
+        constraints: what is given.
+    """
+
+    what: str
+    build: Callable[[], Built]
+    known: float
+    train: bool = True
+    constraints: tuple[str, ...] = ()
+
+
+FORMS: Mapping[str, Form] = {
+    "A1": Form("2-layer MLP, batch 1024, width 128", lambda: mlp(2, 1024, 128), 2 * all_reduce(128 * 128 * 4)),
+    "A2": Form("2-layer MLP, batch 128, width 1024", lambda: mlp(2, 128, 1024), all_reduce(128 * 1024 * 4)),
+    "A3": Form(
+        "A2, the batch given as sharded and the weights as whole",
+        lambda: mlp(2, 128, 1024),
+        2 * all_reduce(1024 * 1024 * 4),
+        constraints=("x=[data, _]", "target=[data, _]", "layers.*.weight=[_, _]"),
+    ),
+    "A4": Form("12-layer MLP, batch 1024, width 128", lambda: mlp(12, 1024, 128), 12 * all_reduce(128 * 128 * 4)),
+    "A5": Form("12-layer MLP, batch 128, width 1024", lambda: mlp(12, 128, 1024), 11 * all_reduce(128 * 1024 * 4)),
+    "A8": Form(
+        "A1 with biases", lambda: mlp(2, 1024, 128, True), 2 * all_reduce(128 * 128 * 4) + 2 * all_reduce(128 * 4)
+    ),
+    "A9": Form("attention forward", attention, all_reduce(4 * 128 * 512 * 4), train=False),
+    "A13": Form("6-layer MLP, batch 32, width 256", lambda: mlp(6, 32, 256), 5 * all_reduce(32 * 256 * 4)),
+    "A15": Form("2 BERT layers, 8 x 8 x 128", lambda: bert(2, 8, 8, 128, 8), 7 * all_reduce(8 * 8 * 128 * 4)),
+}
