@@ -13,7 +13,9 @@ from jogak.autoshard.sites import OpSite, Site, Sites, StoredSite, bytes_of, is_
 from jogak.autoshard.transitions import Transitions
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
-from jogak.sharding.graph import Node
+from jogak.sharding.assignment import local_share
+from jogak.sharding.graph import Node, Value
+from jogak.sharding.mesh import Mesh
 from jogak.sharding.rule import FactorKind
 from jogak.sharding.sharding import Sharding
 from jogak.sharding.strategy import Strategy
@@ -136,12 +138,12 @@ def kernel_seconds(site: OpSite, sites: Sites, cost: CostModel) -> Floats:
         [sites.values[v].element for v in inputs], [sites.values[v].element for v in node.results]
     )
     found = np.zeros(len(site))
-    known: dict[tuple[int, float], float] = {}
+    known: dict[tuple[float, float], float] = {}
     for number, strategy in enumerate(site.strategies):
-        parts, touched = strategy.parts(mesh), _touched(node, strategy, sites)
-        if (parts, touched) not in known:
-            known[parts, touched] = cost.kernel(element, node.flops / parts, touched)
-        found[number] = known[parts, touched]
+        priced = local_share(node, strategy.assignment, mesh), _touched(node, strategy, sites)
+        if priced not in known:
+            known[priced] = cost.kernel(element, node.flops * priced[0], priced[1])
+        found[number] = known[priced]
     return found
 
 
@@ -151,9 +153,13 @@ def _touched(node: Node, strategy: Strategy, sites: Sites) -> float:
     read = {(value, dims) for value, dims in zip(node.operands, rule.operands, strict=True) if value is not None}
     total = 0.0
     for value, dims in [*read, *zip(node.results, rule.results, strict=True)]:
-        shards = mesh.size(axis for members in dims for factor in members for axis in assignment.get(factor, ()))
-        total += prod(sites.values[value].shape) * bytes_of(sites.values[value]) / shards
+        total += local_bytes(sites.values[value], rule.placement(dims, assignment), mesh)
     return total
+
+
+def local_bytes(value: Value, placed: Sharding, mesh: Mesh) -> int:
+    """Bytes of a value on a device, padding included."""
+    return prod(placed.local_shape(value.shape, mesh)) * bytes_of(value)
 
 
 def _refuse_idle(site: OpSite, sites: Sites) -> Floats:
@@ -212,14 +218,13 @@ def _holds(made: Model) -> Iterator[Hold]:
     sites = made.sites
     graph = sites.graph
     end = len(graph.nodes) + 1
-    local: dict[tuple[int, tuple[Sharding, ...]], Floats] = {}
+    local: dict[object, Floats] = {}
 
     def bytes_in(value: int, placed: tuple[Sharding, ...]) -> Floats:
         described = sites.values[value]
-        size = prod(described.shape) * bytes_of(described)
-        key = (size, placed)
+        key = (described.shape, bytes_of(described), placed)
         if key not in local:
-            local[key] = np.array([size / each.shards(sites.mesh) for each in placed])
+            local[key] = np.array([local_bytes(described, each, sites.mesh) for each in placed], np.float64)
         return local[key]
 
     for value in graph.arguments:

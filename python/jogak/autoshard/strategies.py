@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import product
 
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
 from jogak.sharding.projection import is_expressible
 from jogak.sharding.rule import Dims, FactorKind, OpShardingRule
 from jogak.sharding.sharding import Sharding
@@ -42,7 +43,7 @@ def op_strategies(rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh) ->
 
 def _is_possible(rule: OpShardingRule, strategy: Strategy, mesh: Mesh) -> bool:
     assignment = strategy.assignment
-    if any(rule.factors[number].size % mesh.size(axes) for number, axes in assignment.items()):
+    if not all(rule.factors[number].splits(axes, mesh) for number, axes in assignment.items()):
         return False
     every: tuple[Dims, ...] = (*rule.operands, *rule.results)
     return all(is_expressible(dims, assignment, rule.factors, mesh) for dims in every)
@@ -60,7 +61,7 @@ def _placements(shape: tuple[int, ...], mesh: Mesh) -> Iterator[Sharding]:
         dims = tuple(
             tuple(axis for axis, pick in zip(axes, picks, strict=True) if pick == dim) for dim in range(len(shape))
         )
-        if all(size % mesh.size(split) == 0 for size, split in zip(shape, dims, strict=True)):
+        if all(splits(size, split, mesh) for size, split in zip(shape, dims, strict=True)):
             yield Sharding(dims)
 
 
@@ -74,5 +75,5 @@ def completions(made: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[
             if pick is not None:
                 dims[pick].append(axis)
         ordered = tuple(tuple(sorted(split, key=mesh.index)) for split in dims)
-        if all(size % mesh.size(split) == 0 for size, split in zip(shape, ordered, strict=True)):
+        if all(splits(size, split, mesh) for size, split in zip(shape, ordered, strict=True)):
             yield Sharding(ordered)

@@ -1,8 +1,8 @@
 """What it costs to bring a value from any sharding to any other: shortest ways between all of them at once.
 
 The steps are those of `jogak.sharding.reshard`; here all pairs are priced together, since the search needs the whole
-table. The steps of a shape depend only on its rank and on which axes divide which dimension, so that they are listed
-once for many values; the shortest ways are found by scipy's Dijkstra.
+table. The steps of shapes that all axes divide depend only on their rank, so that they are listed once for many values;
+the shortest ways are found by scipy's Dijkstra.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import dijkstra
 from jogak.autoshard.strategies import active_axes
 from jogak.cost.model import CostModel
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
 from jogak.sharding.reshard import Step, StepKind, _steps
 from jogak.sharding.sharding import Combiner, Sharding
 
@@ -30,13 +31,18 @@ _TINY = 1e-18
 
 @dataclass(frozen=True)
 class _Move:
-    """One step between two states, with the share of the whole value that prices it."""
+    """One step between two states.
+
+    Attributes:
+        kind: a collective, a slice, or `once`: one device keeps a whole value as its summand.
+        scale: its price is that of this many times the source's bytes on a device.
+    """
 
     source: int
     target: int
     kind: str
     axes: tuple[str, ...]
-    share: float
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,7 @@ class Transitions:
 
     mesh: Mesh
     cost: CostModel
-    _networks: dict[tuple[int, frozenset[Combiner], tuple[frozenset[Sharding], ...]], _Network] = field(
-        default_factory=dict
-    )
+    _networks: dict[tuple[Combiner, tuple[int, ...]], _Network] = field(default_factory=dict)
     _tables: dict[tuple[tuple[int, ...], int, Combiner], tuple[dict[Sharding, int], Floats]] = field(
         default_factory=dict
     )
@@ -93,13 +97,13 @@ class Transitions:
         self, shape: tuple[int, ...], element_bytes: int, combiner: Combiner
     ) -> tuple[dict[Sharding, int], Floats]:
         network = self._network(shape, combiner)
-        whole = float(prod(shape) * element_bytes)
+        held = [prod(state.local_shape(shape, self.mesh)) * element_bytes for state in network.states]
         prices: dict[tuple[str, tuple[str, ...], float], float] = {}
         weights = np.empty(len(network.moves))
         for number, move in enumerate(network.moves):
-            priced = (move.kind, move.axes, move.share)
+            priced = (move.kind, move.axes, held[move.source] * move.scale)
             if priced not in prices:
-                prices[priced] = self._price(move, whole)
+                prices[priced] = self._price(*priced)
             weights[number] = prices[priced]
         size = len(network.states)
         sources = np.array([move.source for move in network.moves], dtype=np.int64)
@@ -110,16 +114,15 @@ class Transitions:
         graph = csr_array((np.maximum(dense[rows, columns], _TINY), (rows, columns)), shape=(size, size))
         return network.states, dijkstra(graph)
 
-    def _price(self, move: _Move, whole: float) -> float:
-        if move.kind in ("all_slice", "once"):
-            return self.cost.copy(whole * move.share)
-        return self.cost.collective(move.kind, move.axes, whole * move.share)
+    def _price(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
+        return self.cost.copy(bytes_) if kind in ("all_slice", "once") else self.cost.collective(kind, axes, bytes_)
 
     def _network(self, shape: tuple[int, ...], combiner: Combiner) -> _Network:
-        """Listed once for all shapes with the same possible states."""
-        states = _states(shape, self.mesh, combiner)
-        key = (len(shape), frozenset([combiner]), (frozenset(states),))
+        """Listed once for all shapes whose dimensions all axes divide, once a shape otherwise."""
+        devices = self.mesh.devices
+        key = combiner, tuple(0 if size % devices == 0 else size for size in shape)
         if key not in self._networks:
+            states = _states(shape, self.mesh, combiner)
             self._networks[key] = _Network(states, tuple(_moves(states, shape, self.mesh)))
         return self._networks[key]
 
@@ -136,7 +139,7 @@ def _states(shape: tuple[int, ...], mesh: Mesh, combiner: Combiner) -> dict[Shar
     for picks in product([None, -1, *range(len(shape))], repeat=len(axes)):
         partial = tuple((axis, combiner) for axis, pick in zip(axes, picks, strict=True) if pick == -1)
         members = [[axis for axis, pick in zip(axes, picks, strict=True) if pick == dim] for dim in range(len(shape))]
-        if any(size % mesh.size(split) for size, split in zip(shape, members, strict=True)):
+        if not all(splits(size, split, mesh) for size, split in zip(shape, members, strict=True)):
             continue
         for dims in product(*(permutations(split) for split in members)):
             found.setdefault(Sharding(tuple(dims), tuple(sorted(partial))), len(found))
@@ -145,30 +148,25 @@ def _states(shape: tuple[int, ...], mesh: Mesh, combiner: Combiner) -> dict[Shar
 
 def _moves(states: dict[Sharding, int], shape: tuple[int, ...], mesh: Mesh) -> list[_Move]:
     moves = []
-    anywhere = Sharding((mesh.axes,))
+    rank = len(shape)
+    # `_steps` asks the target only which axes it uses, and for cuts by several of them in which dimension.
+    anywhere = [Sharding(tuple(mesh.axes if dim == at else () for dim in range(rank))) for at in range(max(rank, 1))]
     for state, number in states.items():
-        for step in _steps(state, anywhere, shape, mesh):
+        steps = dict.fromkeys(step for target in anywhere for step in _steps(state, target, shape, mesh))
+        for step in steps:
             if step.after in states:
-                share = _share(step, state, mesh)
-                moves.append(_Move(number, states[step.after], step.kind, step.axes, share))
+                moves.append(_Move(number, states[step.after], step.kind, step.axes, _scale(step, mesh)))
         present = {*state.axes(), *(axis for axis, _ in state.partial)}
         for axis in active_axes(mesh):
             # A whole value is a partial sum when one device keeps it and the others hold zero.
             if axis not in present and all(kind is Combiner.ADD for _, kind in state.partial):
                 after = state.with_partial(dict(state.partial) | {axis: Combiner.ADD})
                 if after in states:
-                    moves.append(_Move(number, states[after], "once", (axis,), 1 / state.shards(mesh)))
+                    moves.append(_Move(number, states[after], "once", (axis,), 1.0))
     return moves
 
 
-def _share(step: Step, before: Sharding, mesh: Mesh) -> float:
-    """The part of the whole value that a device's larger buffer of a step holds."""
-    held = 1 / before.shards(mesh)
+def _scale(step: Step, mesh: Mesh) -> float:
+    """How many times the bytes before a step its larger buffer on a device has."""
     devices = mesh.size(step.axes)
-    match step.kind:
-        case StepKind.ALL_SLICE:
-            return held / devices
-        case StepKind.ALL_GATHER:
-            return held * devices
-        case _:
-            return held
+    return {StepKind.ALL_SLICE: 1 / devices, StepKind.ALL_GATHER: float(devices)}.get(step.kind, 1.0)

@@ -29,8 +29,6 @@ def test_no_price_is_above_the_planner_s(priced, shape, mesh):
             except JogakError:
                 continue
             assert table[i, j] <= planned * (1 + 1e-9) + 1e-15
-            if not target.partial and not source.partial:
-                assert table[i, j] >= planned * 0.5
 
 
 def test_staying_is_free_and_ways_are_shortest(priced):
