@@ -39,7 +39,11 @@ def training_graph(random_graph):
         extra = [(maker, draw.randint(1, 9)) for maker in makers]
         edges = [(nodes + index, draw.randrange(maker + 1, nodes)) for index, maker in enumerate(makers)]
         last = draw.randrange(nodes // 2, nodes - 1)
-        before = [(node, last) for node in draw.sample(range(nodes // 3, last), 3) if node not in arguments]
+        before = [
+            (node, last)
+            for node in draw.sample(range(nodes // 3, last), min(3, last - nodes // 3))
+            if node not in arguments
+        ]
         return RematGraph(
             plain.cost,
             plain.size,

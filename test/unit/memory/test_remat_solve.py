@@ -11,10 +11,13 @@ import pytest
 from jogak.errors import JogakError
 from jogak.memory.remat import RematGraph, minimum_peak, simulate_sequence, solve_frontier, solve_remat
 from jogak.memory.remat.anneal import anneal
+from jogak.memory.remat.bound import added_cost_bound
 from jogak.memory.remat.chain import chain_graph, find_chain, least_evaluations
 from jogak.memory.remat.exact import solve_stages
 from jogak.memory.remat.fast import _free, _stages
 from jogak.memory.remat.intervals import solve_intervals
+from jogak.memory.remat.sequence import comes_before
+from jogak.memory.remat.states import solve_states
 from jogak.memory.remat.timeline import read
 
 
@@ -116,6 +119,27 @@ def test_results_are_what_they_say(random_graph, least_cost, seed, fixed_order):
         assert found.cost >= least
         assert fixed_order or not result.optimal or found.cost == least
         assert fixed_order or result.lower_bound_percent <= 100 * (least / graph.total_cost - 1) + 1e-6
+
+
+@pytest.mark.parametrize("make", ["random_graph", "training_graph"])
+@pytest.mark.parametrize("seed", range(8))
+def test_no_plan_goes_below_the_bound_of_single_moments(request, random_graph, seed, make):
+    graph = request.getfixturevalue(make)(7 if make == "random_graph" else 12, seed).in_order()
+    for budget in grid(graph, 4):
+        moments = added_cost_bound(graph, budget)
+        exact = solve_states(graph, budget, 2_000)
+        assert not exact.proven or exact.bound >= moments.added - 1e-9
+        for start in moments.starts:
+            assert not comes_before(graph, start) or simulate_sequence(graph, start).cost >= graph.total_cost
+
+
+def test_the_bound_of_single_moments_is_met_by_a_plan():
+    edges = [(0, 1), (1, 2), (2, 3), (0, 4), (3, 4), (1, 5), (4, 5)]
+    graph = RematGraph([3, 1, 4, 1, 1, 0], [5, 1, 9, 1, 4, 1], edges)
+    assert added_cost_bound(graph, 11).added == pytest.approx(3)
+    result = solve_remat(graph, 11, mode="fast")
+    assert (result.optimal, result.added_time_percent) == (True, pytest.approx(30))
+    assert result.sequence == [0, 1, 2, 3, 0, 4, 5]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jogak.memory.remat.graph import RematGraph
-from jogak.memory.remat.sequence import Simulation, simulate_sequence, without_waste
+from jogak.memory.remat.sequence import Simulation, comes_before, simulate_sequence, without_waste
 
 
 def cheapest_segments(graph: RematGraph, order: Sequence[int], budget: int) -> list[int]:
@@ -20,14 +20,8 @@ def cheapest_segments(graph: RematGraph, order: Sequence[int], budget: int) -> l
         found = simulate_sequence(graph, sequence)
         return max(found.peak, budget), found.cost
 
-    plans = (plan for plan in _plans(graph, order, base) if _comes_before(graph, plan))
+    plans = (plan for plan in _plans(graph, order, base) if comes_before(graph, plan))
     return min([list(order), *plans], key=rank)
-
-
-def _comes_before(graph: RematGraph, sequence: Sequence[int]) -> bool:
-    """Whether every node is computed for the last time before those that have to come after it."""
-    place = {node: step for step, node in enumerate(sequence)}
-    return all(place[node] < place[last] for node, last in graph.before)
 
 
 def _plans(graph: RematGraph, order: Sequence[int], base: Simulation) -> Iterator[list[int]]:

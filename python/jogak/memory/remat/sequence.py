@@ -72,6 +72,12 @@ def _live_bytes(graph: RematGraph, sequence: Sequence[int], last_use: Sequence[M
     return live
 
 
+def comes_before(graph: RematGraph, sequence: Sequence[int]) -> bool:
+    """Whether every node is computed for the last time before those that have to come after it."""
+    place = {node: step for step, node in enumerate(sequence)}
+    return all(place[node] < place[last] for node, last in graph.before)
+
+
 def without_waste(graph: RematGraph, sequence: Sequence[int]) -> list[int]:
     """The sequence without repeats whose values nobody reads."""
     needed: set[int] = set()

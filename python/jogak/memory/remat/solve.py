@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from jogak.errors import JogakError
+from jogak.memory.remat.bound import added_cost_bound
 from jogak.memory.remat.chain import Chain, chain_plan, chain_slots, find_chain
 from jogak.memory.remat.graph import RematGraph, check_graph, minimum_peak
 from jogak.memory.remat.order import low_order
@@ -19,6 +20,7 @@ Mode = Literal["auto", "exact", "fast"]
 
 _EXACT_NODES = 200  # `auto` tries to prove plans of graphs up to this size
 _STATE_NODES, _STATES = 20, 4_000  # `auto` searches the states of graphs up to this size in free order
+_FIRST_WORK = 6_000  # nodes times width of the first search for a low order
 _ORDER_WORK = 150_000  # nodes times width of the widest search for a low order
 
 
@@ -108,7 +110,7 @@ def _result(task: _Task, answer: _Answer, seconds: float) -> RematResult:
     added = 100 * (found.cost - base.cost) / total
     bound = min(added, bound or 0.0)
     names = [graph.name(node) for node in answer.sequence]
-    optimal = added - bound <= 1e-6 * max(added, 1e-3)
+    optimal = added - bound <= 2e-6 * max(added, 1e-3)
     return RematResult(base.peak, found.peak, added, bound, optimal, True, minimum, seconds, names)
 
 
@@ -134,15 +136,22 @@ class _Task:
         chain = find_chain(self.graph)
         if chain:
             return self._chain(chain)
-        bound = self._cheapest_repeat()
+        moments = added_cost_bound(self.graph, self.budget, 0.2 * self._left())
+        if math.isinf(moments.added):
+            return _Answer(None, math.inf)
+        starts = [*moments.starts, *starts]
         if not self.fixed_order:
             order, complete = self._low_order()
             if simulate_sequence(self.graph, order).peak <= self.budget:
                 return _Answer(order, 0.0)
-            return self._free([order, *starts], bound if complete else 0.0)
+            least = self._cheapest_repeat() if complete else 0.0
+            return self._free([*starts, order], max(least, moments.added))
         plain = not self.graph.extra and not self.graph.before
         exact = plain and (self.mode == "exact" or (self.mode == "auto" and len(self.graph) <= _EXACT_NODES))
-        found = self._fast(starts, 0.3 if exact else 1.0)
+        bound = max(self._cheapest_repeat(), moments.added)
+        found = self._fast(starts, 0.3 if exact else 1.0, bound)
+        if found is not None and self._added(found) <= bound * (1 + 2e-6):
+            return _Answer(found, bound)
         return self._exact(found, bound) if exact else _Answer(found, bound)
 
     def _free(self, starts: Sequence[list[int]], bound: float) -> _Answer:
@@ -151,7 +160,7 @@ class _Task:
             if exact.proven:
                 return _Answer(exact.sequence, exact.bound)
             bound = max(bound, exact.bound)
-        return _Answer(self._fast(starts, 1.0), bound)
+        return _Answer(self._fast(starts, 1.0, bound), bound)
 
     def _chain(self, chain: Chain) -> _Answer:
         slots = chain_slots(self.graph, chain, self.budget)
@@ -169,18 +178,19 @@ class _Task:
 
     def _low_order(self) -> tuple[list[int], bool]:
         """An order that fits, or the lowest one found and whether it is proven that none fits."""
-        best = low_order(self.graph, self.budget, 20)
+        best = low_order(self.graph, self.budget, max(1, min(20, _FIRST_WORK // len(self.graph))))
         for width in (200, 1000):
             if best.peak > self.budget and not best.optimal and len(self.graph) * width <= _ORDER_WORK:
                 best = min(best, low_order(self.graph, self.budget, width), key=lambda low: (low.peak, not low.optimal))
         return best.order, best.optimal
 
-    def _fast(self, starts: Sequence[Sequence[int]], share: float) -> list[int] | None:
-        from jogak.memory.remat.fast import fast_plan
+    def _fast(self, starts: Sequence[Sequence[int]], share: float, enough: float) -> list[int] | None:
+        from jogak.memory.remat.fast import Search, fast_plan
 
         now = time.monotonic()
         deadline = now + share * (self.deadline - now)
-        return fast_plan(self.graph, self.budget, fixed_order=self.fixed_order, deadline=deadline, starts=starts)
+        search = Search(self.budget, self.base.cost + enough * (1 + 2e-6), deadline, self.fixed_order)
+        return fast_plan(self.graph, search, starts)
 
     def _exact(self, found: list[int] | None, bound: float) -> _Answer:
         from jogak.memory.remat.exact import solve_stages
