@@ -1,22 +1,29 @@
 """Jogak: from one PyTorch model to the programs that many devices run.
 
 `jogak.compile(model, args, mesh="data=2,model=2")` is the Python form of `jogak compile`. Importing this package
-imports neither torch nor MLIR.
+imports neither torch nor MLIR. `jogak.load(folder)` is a finished output as a function, for training scripts.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jogak.plan import Plan, compile
+    from jogak.targets.torch.load import Step, load
 
-__all__ = ["Plan", "compile"]
+_HOMES = {
+    "Plan": "jogak.plan",
+    "compile": "jogak.plan",
+    "Step": "jogak.targets.torch.load",
+    "load": "jogak.targets.torch.load",
+}
+__all__ = ["Plan", "Step", "compile", "load"]
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        from jogak import plan
-
-        return getattr(plan, name)
+    if name in _HOMES:
+        found: object = getattr(importlib.import_module(_HOMES[name]), name)
+        return found
     raise AttributeError(f"module 'jogak' has no attribute {name!r}")

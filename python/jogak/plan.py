@@ -76,6 +76,7 @@ def compile(
     autocast: Autocast | None = None,
     shard: Mapping[str, str] | None = None,
     seed: int = 0,
+    target: str = "sim",
 ) -> Plan:
     """Compile a model for the devices of a mesh.
 
@@ -89,6 +90,7 @@ def compile(
         autocast: mixed precision.
         shard: argument-name patterns to shardings, as with `--shard`; later entries win.
         seed: of the values that the model does not bring.
+        target: what the programs run on.
 
     Raises:
         JogakError: the model or an argument is wrong.
@@ -98,7 +100,7 @@ def compile(
     options = ImportOptions(train, _known("loss", loss, LOSSES), _known("autocast", autocast, AUTOCASTS), seed)  # type: ignore[arg-type]
     name = type(model).__name__
     requests = [(f"{pattern}={spec}", "shard") for pattern, spec in (shard or {}).items()]
-    configuration = Configuration(name, str(mesh), options, requests)
+    configuration = Configuration(name, str(mesh), options, requests, target)
     with _modes_kept(model):
         return Plan(compile_model(configuration, Model(name, model, tuple(args), dict(kwargs or {}))))
 

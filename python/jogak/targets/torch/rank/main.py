@@ -51,6 +51,8 @@ def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Name
     parser.add_argument("--values", type=Path, action="append", help="safetensors file with whole values of arguments")
     parser.add_argument("--steps", type=int, default=1, help="how often to run the program")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds that one collective may take")
+    parser.add_argument("--checkpoint", type=Path, help="folder of checkpoints; continues from the newest one")
+    parser.add_argument("--save-every", type=int, default=0, metavar="N", help="write a checkpoint every N steps")
     parser.add_argument("--results", type=Path, help="folder for the results of the last step, one file a rank")
     return parser.parse_args(arguments)
 
@@ -101,22 +103,28 @@ def run(folder: Path, given: argparse.Namespace, place: Place) -> None:
     mesh = join(folder, place, given.timeout)
     files = given.values or [path.parent / name for name in manifest["weights"]["files"]]
     step = open_step(folder, manifest, files, mesh, place.device)
-    losses = repeat(step, given.steps)
+    done = step.restore(given.checkpoint) if given.checkpoint else 0
+    losses = repeat(step, range(done, given.steps), given.checkpoint, given.save_every)
     if given.results is not None:
         save(given.results, step, losses)
-    dist.barrier()
+    mesh.meet()
     dist.destroy_process_group()
 
 
-def repeat(step: Step, steps: int) -> list[float]:
+def repeat(step: Step, steps: range, checkpoint: Path | None = None, every: int = 0) -> list[float]:
     """Run the program several times on the same inputs; rank 0 prints a line for each.
+
+    Args:
+        steps: numbers of the steps.
+        checkpoint: folder for checkpoints.
+        every: how many steps lie between them; 0 writes none.
 
     Returns:
         The loss of each step; nothing where the program has none.
     """
     loss = next((entry["name"] for entry in step.manifest["results"] if entry["role"] == "loss"), None)
     losses: list[float] = []
-    for number in range(steps):
+    for number in steps:
         start = time.perf_counter()
         results = step()
         if loss is not None:
@@ -124,6 +132,8 @@ def repeat(step: Step, steps: int) -> list[float]:
         if step.mesh.rank == 0:
             told = "" if loss is None else f"  loss {losses[-1]:.9g}"
             print(f"step {number}{told}  {(time.perf_counter() - start) * 1e3:.1f} ms", flush=True)
+        if checkpoint is not None and every and (number + 1) % every == 0:
+            step.save(checkpoint, number + 1)
     return losses
 
 

@@ -78,6 +78,19 @@ class Mesh:
         self.calls: dict[tuple[str, Axes], int] = {}
         self._groups = {each: self._new_group(each, timeout) for each in groups if self.size(each) > 1}
 
+    def meet(self) -> None:
+        """Wait for all processes of the mesh.
+
+        Raises:
+            CommunicationError: one of them does not come.
+        """
+        if not dist.is_initialized():
+            return
+        try:
+            dist.barrier()
+        except RuntimeError as error:
+            raise CommunicationError(f"waiting for the other ranks failed: {error}") from error
+
     def size(self, axes: Axes) -> int:
         """The number of devices in a group."""
         return prod(self.axes[axis] for axis in axes)

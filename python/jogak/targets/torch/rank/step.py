@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .errors import RunError
 from .mesh import Mesh
-from .values import Files, load_arguments, window_of
+from .values import Files, Source, load_arguments, window_of
 
 DEVICE = "device.py"
 MANIFEST = "manifest.json"
@@ -42,7 +42,7 @@ class Step:
         program: ModuleType,
         manifest: Mapping[str, Any],
         mesh: Mesh,
-        source: Files,
+        source: Source,
         constants: Mapping[str, Tensor],
         device: torch.device,
     ) -> None:
@@ -66,6 +66,39 @@ class Step:
         described = self.manifest["arguments"]
         held = zip(described, self._held, strict=True)
         return {entry["name"]: value for entry, value in held if entry["role"] != "input" and value is not None}
+
+    def entry(self, name: str) -> Mapping[str, Any]:
+        """What the manifest says of an argument."""
+        found: Mapping[str, Any] = self.manifest["arguments"][self._number[name]]
+        return found
+
+    def save(self, folder: str | Path, number: int, *, keep: int = 2) -> Path:
+        """Write a checkpoint behind `number` steps; see `checkpoint.save_checkpoint`. Every rank calls it."""
+        from .checkpoint import save_checkpoint  # it needs this module
+
+        return save_checkpoint(self, Path(folder), number, keep)
+
+    def restore(self, folder: str | Path) -> int:
+        """Take the state of the newest checkpoint in a folder, of whatever mesh.
+
+        Returns:
+            How many steps were done; 0 where there is no checkpoint yet.
+
+        Raises:
+            RunError: the checkpoint is damaged, or is one of another model.
+        """
+        from .checkpoint import latest, restore
+
+        path = latest(Path(folder))
+        return 0 if path is None else restore(self, path)
+
+    def load_state_dict(self, values: Mapping[str, Tensor]) -> None:
+        """Take whole values by name, such as a module's `state_dict()`; each rank keeps its part.
+
+        Raises:
+            RunError: a name is unknown, or a value has the wrong shape.
+        """
+        self.set_state({name: self.local(name, value) for name, value in values.items()})
 
     def set_state(self, values: Mapping[str, Tensor]) -> None:
         """Replace parts of the state by this rank's parts of other values."""

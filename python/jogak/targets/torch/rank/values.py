@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,17 @@ from torch import Tensor
 from .errors import RunError
 
 Window = tuple[slice, ...]
+
+
+class Source(Protocol):
+    """Where values come from: `Files`, or a checkpoint."""
+
+    paths: list[Path]
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def read(self, name: str, shape: Sequence[int], window: Window) -> Tensor:
+        """A part of a value of the given whole shape."""
 
 
 class Files(AbstractContextManager["Files"]):
@@ -102,7 +113,7 @@ def _windows(
 
 def load_arguments(
     described: Sequence[Mapping[str, Any]],
-    source: Files,
+    source: Source,
     mesh: Mapping[str, int],
     position: Mapping[str, int],
     dtypes: Sequence[torch.dtype],

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import jogak
+from jogak.targets.torch.convert import read_distributed, state_dict_of, write_distributed
+from jogak.targets.torch.rank.checkpoint import Checkpoint, _describe, _owners, latest
+from jogak.targets.torch.rank.errors import RunError
+
+MESH = {"data": 2, "model": 2}
+
+
+def entry(sharding: str, shape: list[int]) -> dict[str, Any]:
+    return {"name": "w", "sharding": sharding, "shape": shape}
+
+
+@pytest.mark.parametrize("sharding", ["[_, _]", "[data, _]", "[model data, _]", "[model, data]"])
+def test_pieces_of_one_mesh_make_windows_of_another(tmp_path: Path, sharding: str) -> None:
+    whole = torch.arange(32.0).reshape(4, 8)
+    described = _describe(entry(sharding, [4, 8]), MESH)
+    for window, rank in _owners(entry(sharding, [4, 8]), MESH).items():
+        piece = whole[tuple(slice(*each) for each in window)].contiguous()
+        save_file({"w": piece}, str(tmp_path / f"rank-{rank:05d}.safetensors"))
+    index = {"version": 1, "steps": 7, "tensors": {"w": described}}
+    (tmp_path / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    with Checkpoint(tmp_path) as source:
+        assert source.steps == 7
+        assert torch.equal(source.read("w", [4, 8], (slice(1, 4), slice(3, 5))), whole[1:4, 3:5])
+        assert torch.equal(source.read("w", [2, 16], (slice(1, 2), slice(0, 16))), whole.reshape(2, 16)[1:])
+        assert torch.equal(source.whole("w"), whole)
+        with pytest.raises(RunError, match="'w' has shape"):
+            source.read("w", [3], (slice(0, 3),))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "out"
+    torch.manual_seed(0)
+    made = jogak.compile(
+        nn.Linear(4, 3), (torch.randn(2, 4),), mesh="data=1", train="adamw", loss="mse", target="torch"
+    )
+    made.save(path)
+    return path
+
+
+def inputs(number: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(number)
+    return {"input": torch.randn(2, 4), "target": torch.randn(2, 3)}
+
+
+def test_training_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
+    whole = jogak.load(folder)
+    losses = [float(whole(**inputs(number))["loss"]) for number in range(6)]
+    first = jogak.load(folder)
+    for number in range(3):
+        first(**inputs(number))
+        first.save(tmp_path, number + 1, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    again = jogak.load(folder)
+    assert again.restore(tmp_path) == 3
+    assert [float(again(**inputs(number))["loss"]) for number in range(3, 6)] == losses[3:]
+    assert losses[-1] != losses[0]
+
+
+def test_conversion_both_ways(folder: Path, tmp_path: Path) -> None:
+    step = jogak.load(folder)
+    step(**inputs(0))
+    path = step.save(tmp_path / "run", 1)
+    values = state_dict_of(path)
+    module = nn.Linear(4, 3)
+    module.load_state_dict({name: values[name] for name in module.state_dict()})
+    write_distributed(values, tmp_path / "dcp")
+    back = read_distributed(tmp_path / "dcp")
+    assert back.keys() == values.keys()
+    assert all(torch.equal(back[name], values[name]) for name in values)
+    other = jogak.load(folder)
+    other.load_state_dict(back)
+    assert float(other(**inputs(1))["loss"]) == float(step(**inputs(1))["loss"])
+
+
+def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:
+    step = jogak.load(folder)
+    with pytest.raises(RunError, match="the program has no argument 'inptu'"):
+        step(inptu=torch.randn(2, 4))
+    with pytest.raises(RunError, match=r"'input' has shape \[3, 4\], but the program takes \[2, 4\]"):
+        step(input=torch.randn(3, 4))
+    assert step.restore(tmp_path) == 0
+    with pytest.raises(RunError, match="no complete checkpoint"):
+        Checkpoint(tmp_path)
+
+
+KILLED = """
+import os, sys, jogak
+from jogak.targets.torch.rank import checkpoint
+step = jogak.load(sys.argv[1])
+step.save(sys.argv[2], 1)
+calls = 0
+def die(path, real=checkpoint._sync):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    real(path)
+checkpoint._sync = die
+step.save(sys.argv[2], 2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_kill_while_saving_leaves_a_usable_checkpoint(folder: Path, tmp_path: Path, moment: int) -> None:
+    words = [sys.executable, "-c", KILLED, str(folder), str(tmp_path), str(moment)]
+    assert subprocess.run(words, env=os.environ, check=False).returncode == -signal.SIGKILL
+    path = latest(tmp_path)
+    assert path is not None
+    assert path.name == ("step-00000001" if moment < 3 else "step-00000002")
+    assert jogak.load(folder).restore(tmp_path) in (1, 2)
