@@ -64,20 +64,30 @@ def launch(
     with tempfile.TemporaryDirectory(prefix="jogak-run-") as name:
         work = Path(name)
         write_weights({key: value.contiguous() for key, value in values.items()}, work / "values.safetensors")
-        command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)),
-            *(str(program / RUN), "--manifest", str(manifest), "--values", str(work / "values.safetensors")),
+        words = [
+            *("--manifest", str(manifest), "--values", str(work / "values.safetensors")),
             *("--steps", str(request.steps), "--results", str(work)),
             *("--timeout", str(min(request.timeout, _COLLECTIVE_TIMEOUT)), *request.options),
         ]
-        output = _torchrun(command, work, request.timeout)
+        output = _torchrun(command(program, processes, words), work, request.timeout)
         held = [read_weights(work / f"rank{rank}.safetensors") for rank in range(processes)]
         results = [[each[str(number)] for number in range(len(each))] for each in held]
         report = [(work / f"rank{rank}.json").read_text(encoding="utf-8") for rank in range(processes)]
         return Run(results, report, output)
 
 
-def _torchrun(command: Sequence[str], work: Path, timeout: float) -> str:
+def command(program: Path, processes: int, words: Sequence[str]) -> list[str]:
+    """The command that runs a program on this machine under torchrun.
+
+    Args:
+        program: folder with `run.py`.
+        words: options of `run.py`.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*torchrun, str(program / RUN), *words]
+
+
+def _torchrun(words: Sequence[str], work: Path, timeout: float) -> str:
     """Run torchrun to its end; its processes end with it.
 
     Raises:
@@ -85,7 +95,7 @@ def _torchrun(command: Sequence[str], work: Path, timeout: float) -> str:
     """
     with (work / "output").open("w+b") as output, (work / "errors").open("w+b") as errors:
         process = subprocess.Popen(
-            command, stdout=output, stderr=errors, env=_environment(), cwd=work, start_new_session=True
+            words, stdout=output, stderr=errors, env=environment(), cwd=work, start_new_session=True
         )
         try:
             code = process.wait(timeout)
@@ -103,7 +113,8 @@ def _torchrun(command: Sequence[str], work: Path, timeout: float) -> str:
     return (work / "output").read_text(encoding="utf-8", errors="replace")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The environment of a rank: one thread, and what it prints is seen at once."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
