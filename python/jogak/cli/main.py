@@ -13,6 +13,7 @@ import typer
 import typer.exceptions
 
 from jogak.cli.compile import compile_command
+from jogak.cli.diff import diff
 from jogak.cli.doctor import doctor
 from jogak.cli.explain import explain
 from jogak.cli.guard import guarded
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("compile")(compile_command)
 app.command("run")(run)
 app.command("explain")(explain)
+app.command("diff")(diff)
 app.command("zoo")(zoo)
 app.add_typer(machine_commands, name="machine")
 app.command("plugins")(plugins)

@@ -30,7 +30,9 @@ _BOOLEAN_COMBINERS = {
 """The same on `i1`, where true is -1 to a signed comparison and a sum is an exclusive or."""
 
 _CASTS = {"arith.index_cast", "arith.extsi", "arith.extui", "arith.trunci"}
-FREE_OPS = {"arith.constant", "arith.index_cast", "linalg.index", "linalg.yield", "tensor.extract"}
+FREE_OPS = {
+    "arith.constant", "arith.index_cast", "arith.select", "linalg.index", "linalg.yield", "tensor.extract",
+}  # fmt: skip
 """Region ops that cost no arithmetic."""
 
 
@@ -206,8 +208,15 @@ def region_ops(op: ir.Operation) -> Iterator[ir.Operation]:
 
 
 def region_arithmetic(op: ir.Operation) -> int:
-    """How many arithmetic operations one iteration of a `linalg` op takes."""
-    return sum(inner.operation.name not in FREE_OPS for inner in op.regions[0].blocks[0].operations)
+    """How many arithmetic operations one iteration of a `linalg` op takes; where it is (index arithmetic) is none."""
+    return sum(_is_arithmetic(inner.operation) for inner in op.regions[0].blocks[0].operations)
+
+
+def _is_arithmetic(op: ir.Operation) -> bool:
+    if op.name in FREE_OPS or not len(op.results):
+        return False
+    types = [op.results[0].type, *(operand.type for operand in op.operands)]
+    return not any(isinstance(each, ir.IndexType) for each in types)
 
 
 def region_values(op: ir.Operation) -> Iterator[ir.Value]:

@@ -13,6 +13,7 @@ from jogak.errors import JogakError, nearest
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.module import main_function
 from jogak.registry import registry_of
+from jogak.report.alternatives import Searched, alternatives, search_again
 from jogak.report.communication import alike
 from jogak.report.families import family, template_of
 from jogak.report.manifest import file_of
@@ -34,12 +35,14 @@ class Explanation:
         mesh: the device mesh.
         shardings: as the program is annotated.
         propagated: what propagation gives from the constraints, with the origin of each axis.
+        searched: the search that chose the plan; None where constraints and propagation did.
     """
 
     graph: Graph
     mesh: Mesh
     shardings: list[Sharding]
     propagated: Propagated
+    searched: Searched | None = None
 
 
 def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
@@ -55,7 +58,8 @@ def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
     reading = read_graph(function, registry.rules())
     seeds = read_constraints(function, reading, mesh)
     propagated = propagate(reading.graph, mesh, seeds)
-    return Explanation(reading.graph, mesh, read_shardings(function, reading, mesh), propagated)
+    searched = None if manifest["search"] is None else search_again(function, manifest, mesh, registry)
+    return Explanation(reading.graph, mesh, read_shardings(function, reading, mesh), propagated, searched)
 
 
 def _mesh(manifest: Mapping[str, Any]) -> Mesh:
@@ -89,6 +93,9 @@ def _lines(explanation: Explanation, value: int) -> Iterator[str]:
         node = explanation.graph.nodes[described.producer]
         made = f"  made by {node.op} at {node.location}"
     yield f"{described.name}: {sharding.describe(described.shape, described.element)}{made}"
+    if explanation.searched is not None:
+        yield from (f"    {line}" for line in alternatives(explanation.searched, value))
+        return
     for axis in sharding.axes():
         yield from (f"    {line}" for line in _chain(explanation, value, axis))
     if not any(sharding.dims):

@@ -17,6 +17,7 @@ from jogak.memory.reading import bytes_of, is_view, read_tape
 from jogak.memory.tape import lay_out
 from jogak.report.summary import size
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import is_free
 from jogak.sharding.rules import tensor_operands
 
 COUNTED = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
@@ -115,9 +116,11 @@ def flops_of(op: ir.Operation) -> float:
 
 def kernel_seconds(op: ir.Operation, cost: CostModel) -> float:
     """Seconds of the kernel of an op; 0 where it has none."""
-    if op.name in _FREE or is_view(op) or op.name.startswith("shard."):
+    if op.name in _FREE or is_view(op) or op.name.startswith("shard.") or (op.results and is_free(op.results[0])):
         return 0.0
-    touched = sum(bytes_of(value) for value in [*tensor_operands(op), *op.results])
+    # What every device makes for itself (an empty tensor, a constant fill) is part of the kernel that uses it.
+    read = dict.fromkeys(value for value in tensor_operands(op) if not is_free(value))
+    touched = sum(map(bytes_of, [*read, *op.results]))
     return cost.kernel(_element(op), flops_of(op), touched)
 
 
