@@ -169,9 +169,24 @@ def check(case: Case) -> Verdict:
     return run_sharded(module, prepared, mesh, case.training, case.autocast)
 
 
-def run_sharded(module: ir.Module, prepared: Prepared, mesh: Mesh, training: bool, autocast: str | None) -> Verdict:
-    """Shard a program by the constraints in it, partition, simulate every device and compare every result."""
-    run_pipeline(module, "builtin.module(jogak-propagate)")
+PROPAGATE = "builtin.module(jogak-propagate)"
+
+
+def run_sharded(
+    module: ir.Module,
+    prepared: Prepared,
+    mesh: Mesh,
+    training: bool,
+    autocast: str | None,
+    *,
+    shard: str = PROPAGATE,
+) -> Verdict:
+    """Shard a program by the constraints in it, partition, simulate every device and compare every result.
+
+    Args:
+        shard: the pipeline that gives every value a sharding.
+    """
+    run_pipeline(module, shard)
     run_pipeline(module, PARTITION)
     function = main_function(module).operation
     promised = promise(function, mesh, Roofline(load_machine(DEFAULT_MACHINE), mesh)).collectives

@@ -1,0 +1,47 @@
+"""Whole models that the search shards: equal to PyTorch, least known communication, collectives as promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jogak.ir.grid import declare_mesh
+from jogak.sharding.mesh import Mesh
+from jogak.testing.closed_forms import FORMS, search_form
+from jogak.testing.equality import prepare, run_sharded
+
+ROOT = Path(__file__).resolve().parents[2]
+EAGER = ROOT / "test" / "unit" / "autoshard" / "eager.toml"
+MODELS = (
+    "zoo:mlp?layers=3&width=16&features=16&classes=8&batch=8",
+    "zoo:gpt2?layers=2&width=32&heads=4&vocab=50&sequence=16&batch=4",
+    "zoo:llama?layers=2&width=32&heads=4&kv_heads=2&hidden=64&vocab=64&sequence=16&batch=4",
+    "zoo:moe?layers=2&width=32&heads=4&vocab=64&sequence=16&batch=4",
+    "zoo:bert?layers=1&width=32&heads=4&vocab=64&sequence=16&batch=4",
+    "zoo:unet?image=16&batch=4",
+    "zoo:vit?layers=1&width=32&heads=4&image=32&patch=16&classes=8&batch=4",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["data=2,model=2", "data=4"])
+@pytest.mark.parametrize("model", MODELS)
+def test_searched_plans_compute_what_pytorch_does(model, mesh):
+    prepared = prepare(model, True, None)
+    module = prepared.module.operation.clone()
+    declare_mesh(module, Mesh.parse(mesh))
+    pipeline = f"builtin.module(jogak-search{{machine={EAGER} split-heavy=true memory=-1}})"
+    verdict = run_sharded(module, prepared, Mesh.parse(mesh), True, None, shard=pipeline)
+    assert verdict.error < 1e-5
+    assert verdict.counted == verdict.promised
+    assert verdict.counted  # on this machine every model is worth splitting
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_least_communication_is_found(name):
+    form = FORMS[name]
+    outcome = search_form(form, str(ROOT / "bench" / "machines" / "alpa.toml"))
+    assert outcome.communication_s <= form.known * 1.001
+    assert outcome.gap < 1e-6
