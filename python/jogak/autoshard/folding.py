@@ -130,10 +130,16 @@ def fold(sites: Sites) -> list[int]:
             continue
         # A node may have several sites: its sums, itself, and what is kept of its results, always in one order.
         order[parent] += 1
-        keys.append((where, order[parent]))
+        keys.append((where, order[parent], _states(sites, site)))
     _fold_arguments(sites, keys)
     known: dict[Hashable, int] = {}
     return [known.setdefault(key, len(known)) for key in keys]
+
+
+def _states(sites: Sites, number: int) -> Hashable:
+    """What can be chosen: at the ends of a run it may be less, where no partial sum comes in."""
+    site = sites.sites[number]
+    return (site.node.op, site.node.through) if isinstance(site, OpSite) else site.shardings
 
 
 def _fold_arguments(sites: Sites, keys: list[Hashable]) -> None:

@@ -112,6 +112,9 @@ def test_folding_changes_no_cost_of_a_plan(priced):
             graph.nodes.append(node)
     graph.arguments, graph.results = tuple(arguments), (value,)
     cost = priced("data=2,model=2")
+    for model in (pose(graph, cost, (), SearchOptions(folded=flag)) for flag in (True, False)):
+        for number, members in enumerate(model.members):
+            assert {len(model.sites.sites[site]) for site in members} == {len(model.unary(number))}
     folded = pose(graph, cost, (), SearchOptions(folded=True))
     whole = pose(graph, cost, (), SearchOptions(folded=False))
     assert len(folded.members) < len(whole.members) / 2
