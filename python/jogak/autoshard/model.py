@@ -190,7 +190,7 @@ def _add_links(made: Model, transitions: Transitions) -> None:
         link = sites.links[links[0]]
         outgoing, incoming = sites.placements_of(link)
         value = sites.values[link.value]
-        key = (value.shape, bytes_of(value), outgoing, incoming)
+        key = (value.shape, bytes_of(value), id(outgoing), id(incoming))  # equal sites share one tuple
         if key not in tables:
             tables[key] = transitions.table(value.shape, bytes_of(value), outgoing, incoming)
         table = len(links) * tables[key]
@@ -222,7 +222,7 @@ def _holds(made: Model) -> Iterator[Hold]:
 
     def bytes_in(value: int, placed: tuple[Sharding, ...]) -> Floats:
         described = sites.values[value]
-        key = (described.shape, bytes_of(described), placed)
+        key = (described.shape, bytes_of(described), id(placed))
         if key not in local:
             local[key] = np.array([local_bytes(described, each, sites.mesh) for each in placed], np.float64)
         return local[key]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from jogak.autoshard.strategies import completions, op_strategies, placements
+from jogak.autoshard.strategies import kept_of, op_strategies, operands_of, placements, results_of
 from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node, Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
@@ -28,22 +28,27 @@ class OpSite:
 
     Attributes:
         node: the op; its operands may name sums, which are values behind those of the program.
-        strategies: what can be chosen.
+        mesh: the mesh.
     """
 
     node: Node
-    strategies: tuple[Strategy, ...]
+    mesh: Mesh
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """What can be chosen."""
+        return op_strategies(self.node.rule, self.node.through, self.mesh)
 
     def __len__(self) -> int:
         return len(self.strategies)
 
     def results(self, number: int) -> tuple[Sharding, ...]:
         """How each strategy leaves a result."""
-        return tuple(each.result(self.node.rule, number) for each in self.strategies)
+        return results_of(self.node.rule, self.node.through, self.mesh, number)
 
     def operands(self, position: int) -> tuple[Sharding, ...]:
         """How each strategy needs an operand."""
-        return tuple(each.operand(self.node.rule, position, self.node.through) for each in self.strategies)
+        return operands_of(self.node.rule, self.node.through, self.mesh, position)
 
 
 @dataclass(frozen=True)
@@ -176,11 +181,10 @@ def _store(found: Sites, value: int, shardings: tuple[Sharding, ...], parent: in
 def _keep(found: Sites, value: int, node: int, given: tuple[Sharding, ...] | None) -> None:
     """Let what is kept of a result be a decision of its own."""
     source, number = found.home[value]
-    shape = found.values[value].shape
-    made = found.outgoing(source, number)
-    options = given or tuple(
-        dict.fromkeys(each for sharding in dict.fromkeys(made) for each in completions(sharding, shape, found.mesh))
-    )
+    site = found.sites[source]
+    assert isinstance(site, OpSite)
+    rule, through = site.node.rule, site.node.through
+    options = given or kept_of(rule, through, found.mesh, number, found.values[value].shape)
     kept = _store(found, value, options, node)
     found.links.append(Link(source, kept, value, number, -1))
 
@@ -192,7 +196,7 @@ def _add_op(found: Sites, node: Node, parent: int) -> None:
     found.partial |= {
         value for number, value in enumerate(node.results) if node.through or _may_be_partial(node.rule, number)
     }
-    found.sites.append(OpSite(node, op_strategies(node.rule, node.through, found.mesh)))
+    found.sites.append(OpSite(node, found.mesh))
     found.parent.append(parent)
     seen = set()
     for position, operand in enumerate(node.operands):

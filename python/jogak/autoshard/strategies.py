@@ -41,6 +41,27 @@ def op_strategies(rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh) ->
     return tuple(found)
 
 
+@lru_cache(maxsize=16384)
+def results_of(rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh, number: int) -> tuple[Sharding, ...]:
+    """How each strategy of an op leaves a result. Ops alike get one tuple, by which prices are cached."""
+    return tuple(each.result(rule, number) for each in op_strategies(rule, through, mesh))
+
+
+@lru_cache(maxsize=16384)
+def operands_of(rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh, position: int) -> tuple[Sharding, ...]:
+    """How each strategy of an op needs an operand."""
+    return tuple(each.operand(rule, position, through) for each in op_strategies(rule, through, mesh))
+
+
+@lru_cache(maxsize=16384)
+def kept_of(
+    rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh, number: int, shape: tuple[int, ...]
+) -> tuple[Sharding, ...]:
+    """Where a partial result of an op can be kept."""
+    made = dict.fromkeys(results_of(rule, through, mesh, number))
+    return tuple(dict.fromkeys(each for sharding in made for each in completions(sharding, shape, mesh)))
+
+
 def _is_possible(rule: OpShardingRule, strategy: Strategy, mesh: Mesh) -> bool:
     assignment = strategy.assignment
     if not all(rule.factors[number].splits(axes, mesh) for number, axes in assignment.items()):
