@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from jogak.errors import JogakError
 from jogak.runtime.kernels.sequential import Loop
 from jogak.runtime.types import Precision, TensorType, dtype_of
+from jogak.targets.torch import reuse
 
 _VIEWS = frozenset(
     {"expand", "reshape", "narrow", "permute", "squeeze", "unsqueeze", "getitem", "to", "full", "arange"}
@@ -133,6 +134,7 @@ def _simplify(
         if node.meta["is"] == node.args[0].meta["is"] and None not in node.meta["is"]:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+    reuse.overwrite(graph, _is_fresh)
 
 
 class _Shapes(fx.Interpreter):
@@ -171,6 +173,8 @@ def _aliases(graph: fx.Graph) -> frozenset[int]:
 
 def _is_fresh(node: fx.Node) -> bool:
     """Whether a call surely puts its result into new memory; an einsum of one tensor is a view."""
+    if node.op == "call_method" and str(node.target).endswith("_"):
+        return True  # it overwrites an intermediate result
     if node.op != "call_function":
         return False
     return _name(node) in _FRESH or (_name(node) == "einsum" and len(node.all_input_nodes) > 1)

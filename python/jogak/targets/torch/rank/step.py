@@ -72,6 +72,17 @@ class Step:
         found: Mapping[str, Any] = self.manifest["arguments"][self._number[name]]
         return found
 
+    def input(self, name: str) -> Tensor:
+        """This rank's part of an input, as the last call or a file gave it.
+
+        Raises:
+            RunError: it has no value yet.
+        """
+        value = self._held[self._number[name]]
+        if value is None:
+            raise RunError(f"no value for the input {name!r} yet")
+        return value
+
     def save(self, folder: str | Path, number: int, *, keep: int = 2) -> Path:
         """Write a checkpoint behind `number` steps; see `checkpoint.save_checkpoint`. Every rank calls it."""
         from .checkpoint import save_checkpoint  # it needs this module
