@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from jogak.ir.context import new_context
+from jogak.runtime.kernels.build import build
 from jogak.runtime.program import CollectiveStep, load_program
 from jogak.runtime.simulator import execute as simulate_whole
 from jogak.sharding.mesh import Mesh
 from jogak.targets.torch.folder import write_folder
+from jogak.targets.torch.kernels import source_of
 from jogak.targets.torch.launch import explain
 from jogak.targets.torch.program import write_program
 from jogak.targets.torch.rank import mesh as rank_mesh
@@ -115,3 +117,52 @@ def test_the_cause_comes_before_the_consequences() -> None:
     lines = told.splitlines()
     assert lines[0] == "the run failed: rank 2 was killed by SIGKILL"
     assert lines[1] == "rank 1: no value for the parameter 'w'"
+
+
+def kernel_source(text: str, shapes: list[str], donated: set[int]) -> tuple[str, Any]:
+    arguments = ", ".join(f"%a{number}: {shape}" for number, shape in enumerate(shapes))
+    module = module_of(f"module {{ func.func @main({arguments}) -> {shapes[0]} {{ {text} }} }}")
+    (step,) = load_program(module).steps
+    types = [argument.type for argument in load_program(module).arguments]
+    source = source_of(build(step.spec), types, None, frozenset(donated))
+    scope: dict[str, Any] = {"torch": torch}
+    body = "\n".join(f"    {line}" for line in source.lines)
+    exec(f"def kernel({', '.join(source.inputs)}):\n{body}", scope)
+    return "\n".join(source.lines), scope["kernel"]
+
+
+MOMENTS = """
+  %r = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>, affine_map<(i) -> (i)>],
+                       iterator_types = ["parallel"]}
+    ins(%a0, %a1 : tensor<6xf32>, tensor<6xf32>) outs(%a0 : tensor<6xf32>) {
+  ^bb0(%v: f32, %g: f32, %o: f32):
+    %c = arith.constant 0.75 : f32
+    %d = arith.constant 0.25 : f32
+    %s = arith.mulf %g, %g : f32
+    %t = arith.mulf %s, %d : f32
+    %u = arith.mulf %v, %c : f32
+    %w = arith.addf %u, %t : f32
+    linalg.yield %w : f32
+  } -> tensor<6xf32>
+  return %r : tensor<6xf32>"""
+
+
+def test_an_update_takes_two_passes_over_its_own_memory() -> None:
+    text, kernel = kernel_source(MOMENTS, ["tensor<6xf32>"] * 2, {0})
+    assert text == "return arg0.mul_(0.75).addcmul_(arg1, arg1, value=0.25)"
+    moment, gradient = torch.randn(6), torch.randn(6)
+    before, given = moment.clone(), gradient.clone()
+    found = kernel(moment, gradient)
+    torch.testing.assert_close(found, before * 0.75 + given * given * 0.25)
+    assert found.data_ptr() == moment.data_ptr()
+    assert torch.equal(gradient, given)
+
+
+def test_what_is_not_given_away_stays_as_it_is() -> None:
+    text, kernel = kernel_source(MOMENTS, ["tensor<6xf32>"] * 2, set())
+    moment, gradient = torch.randn(6), torch.randn(6)
+    before, given = moment.clone(), gradient.clone()
+    torch.testing.assert_close(kernel(moment, gradient), before * 0.75 + given * given * 0.25)
+    assert torch.equal(moment, before)
+    assert torch.equal(gradient, given)
+    assert "arg0.mul_" not in text

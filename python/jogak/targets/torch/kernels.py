@@ -50,6 +50,7 @@ class Source:
         lines: its statements; the last one returns.
         calls: names of what it calls, views aside, for naming it.
         aliases: numbers of the parameters whose memory a result may share.
+        owned: whether its result is memory of its own, no view of anything.
         helpers: functions that it needs: a statement calls one as `helper_NAME`.
     """
 
@@ -57,6 +58,7 @@ class Source:
     lines: tuple[str, ...]
     calls: tuple[str, ...]
     aliases: frozenset[int]
+    owned: bool = False
     helpers: Mapping[str, Source] = field(default_factory=dict)
 
     @property
@@ -70,19 +72,25 @@ class Source:
         return self.expression is not None and len(self.expression) <= _INLINE and len(set(self.calls)) <= 1
 
 
-def source_of(kernel: fx.GraphModule, types: Sequence[TensorType], precision: Precision | None) -> Source:
+def source_of(
+    kernel: fx.GraphModule,
+    types: Sequence[TensorType],
+    precision: Precision | None,
+    donated: frozenset[int] = frozenset(),
+) -> Source:
     """The source of a kernel.
 
     Args:
         types: of its inputs.
         precision: that it was built with.
+        donated: numbers of the inputs that it may overwrite.
 
     Raises:
         JogakError: it calls something that is not part of torch.
     """
     graph = fx.Graph()
     graph.output(graph.graph_copy(kernel.graph, {}))
-    _simplify(kernel, graph, types, precision)
+    _simplify(kernel, graph, types, precision, donated)
     return _source(kernel, graph)
 
 
@@ -98,7 +106,7 @@ def _source(kernel: fx.GraphModule, graph: fx.Graph) -> Source:
         if node.op == "call_module":
             statements = _use_loop(statements, kernel, str(node.target), helpers)
     lines = [line.replace("torch.functional.einsum", "torch.einsum") for line in statements]
-    return Source(inputs, tuple(_fold(lines)), _calls(graph), _aliases(graph), helpers)
+    return Source(inputs, tuple(_fold(lines)), _calls(graph), _aliases(graph), _owns(graph), helpers)
 
 
 def _check_global(name: str, value: Any) -> None:
@@ -119,9 +127,13 @@ def _use_loop(statements: Sequence[str], kernel: fx.GraphModule, target: str, he
 
 
 def _simplify(
-    kernel: fx.GraphModule, graph: fx.Graph, types: Sequence[TensorType], precision: Precision | None
+    kernel: fx.GraphModule,
+    graph: fx.Graph,
+    types: Sequence[TensorType],
+    precision: Precision | None,
+    donated: frozenset[int],
 ) -> None:
-    """Drop views and casts that change nothing."""
+    """Drop views and casts that change nothing, and reuse memory."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = [torch.empty(each.shape, dtype=dtype_of(each.element, precision)) for each in types]
         try:
@@ -134,7 +146,8 @@ def _simplify(
         if node.meta["is"] == node.args[0].meta["is"] and None not in node.meta["is"]:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-    reuse.overwrite(graph, _is_fresh)
+    inputs_given = [node for number, node in enumerate(graph.find_nodes(op="placeholder")) if number in donated]
+    reuse.overwrite(graph, lambda node: node in inputs_given or _is_fresh(node))
 
 
 class _Shapes(fx.Interpreter):
@@ -169,6 +182,14 @@ def _aliases(graph: fx.Graph) -> frozenset[int]:
             seen.add(node)
             todo += [] if _is_fresh(node) else node.all_input_nodes
     return frozenset(number for number, node in enumerate(inputs) if node in seen)
+
+
+def _owns(graph: fx.Graph) -> bool:
+    """Whether the only result is new memory, seen as a whole."""
+    result = graph.output_node().args[0]
+    while isinstance(result, fx.Node) and result.op == "call_method" and result.target == "reshape":
+        result = result.args[0]
+    return isinstance(result, fx.Node) and _is_fresh(result)
 
 
 def _is_fresh(node: fx.Node) -> bool:

@@ -48,7 +48,10 @@ class _Writer:
         self._live: set[int] = set()
         self._pending: set[int] = set()
         self._place = ""
-        self._kernels: dict[KernelSpec, tuple[Source, str]] = {}
+        self._kernels: dict[tuple[KernelSpec, frozenset[int]], tuple[Source, str]] = {}
+        updated = {result.updates for result in program.results}
+        self._owned = {each.value for number, each in enumerate(program.arguments) if number in updated}
+        self._sent: dict[int, frozenset[int]] = {}
         self._taken = set(_RESERVED)
 
     def write(self) -> None:
@@ -94,6 +97,7 @@ class _Writer:
         """Wait for a value that is still under way."""
         if number in self._pending:
             self._pending.discard(number)
+            self._sent.pop(number, None)
             self._line(f"{self._names[number]} = {self._names[number]}.wait()")
 
     def _comment(self, location: str) -> None:
@@ -130,16 +134,32 @@ class _Writer:
         ]
         for number in step.results:
             self._roots[number] = frozenset([number, *step.results, *shared])
+        if source.owned and len(step.results) == 1:
+            self._owned.update(step.results)
         self._line(f"{', '.join(names)} = {_call(source, scope, operands)}")
 
     def _source(self, step: KernelStep) -> tuple[Source, str]:
         """The source of a kernel and the name of its function; a new function where it needs one."""
-        known = self._kernels.get(step.spec)
+        donated = self._donated(step)
+        known = self._kernels.get((step.spec, donated))
         if known is None:
             kernel = build(step.spec, self.precision)
-            source = source_of(kernel, [self._types[number] for number in step.operands], self.precision)
-            known = self._kernels[step.spec] = source, self._function(source, step.location)
+            types = [self._types[number] for number in step.operands]
+            source = source_of(kernel, types, self.precision, donated)
+            known = self._kernels[step.spec, donated] = source, self._function(source, step.location)
         return known
+
+    def _donated(self, step: KernelStep) -> frozenset[int]:
+        """The operands that a kernel may overwrite: they end here, and nothing that lives on shares their memory."""
+        return frozenset(
+            at
+            for at, number in enumerate(step.operands)
+            if number in step.frees
+            and number in self._owned
+            and step.operands.count(number) == 1
+            and all(self._roots[number].isdisjoint(self._roots[other]) for other in self._live - {number})
+            and all(self._roots[number].isdisjoint(sent) for sent in self._sent.values())
+        )
 
     def _function(self, source: Source, location: str) -> str:
         if source.inline:
@@ -190,6 +210,9 @@ class _Writer:
         self._line(f"{', '.join(names)} = {text}")
         if starts_communication(step):
             self._pending.update(step.results)
+            self._sent |= dict.fromkeys(step.results, self._roots[step.operands[0]])
+            if self.mesh.size(step.collective.axes) > 1:
+                self._owned.update(step.results)
             self.groups[step.collective.axes] = None
         if kind == "all_slice" or (self.mesh.size(step.collective.axes) == 1 and step.operands):
             self._roots[step.results[0]] |= self._roots[step.operands[0]]

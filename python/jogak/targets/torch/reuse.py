@@ -70,7 +70,7 @@ def _accumulate(graph: fx.Graph, target: fx.Node, added: Any) -> fx.Node | None:
 
 def _product(value: Any, like: fx.Node) -> tuple[Any, Any] | None:
     """The factors of a product that is read once, of the type of `like`."""
-    if not isinstance(value, fx.Node) or value.target is not operator.mul or len(value.users) != 1:
+    if not isinstance(value, fx.Node) or value.target not in (operator.mul, "mul_") or len(value.users) != 1:
         return None
     factors = (value.args[0], value.args[1])
     types = {each.meta["is"][1] for each in factors if isinstance(each, fx.Node)}

@@ -130,7 +130,7 @@ class Step:
             raise RunError(f"{name!r} has shape {list(value.shape)}, but the program takes {entry['shape']}")
         window = window_of(entry["sharding"], entry["shape"], self.mesh.axes, self.mesh.position)
         part = value.detach().reshape(entry["shape"])[window]
-        return part.to(self.device, self.program.ARGUMENTS[number][1]).contiguous()
+        return part.to(self.device, self.program.ARGUMENTS[number][1], copy=True).contiguous()  # it will be overwritten
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Run the program once.
