@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from jogak.targets.torch.launch import command, environment, explain
+from jogak.targets.torch.launch import command, end, environment, explain
 from jogak.targets.torch.rank.checkpoint import Checkpoint, latest
 
 _STARTED = re.compile(r"step \d+")
@@ -58,13 +58,16 @@ def hit(folder: Path, processes: int, seed: int, *, kind: int = signal.SIGKILL, 
         words = command(folder, processes, [*words, "--timeout", f"{timeout:g}"])
         with (work / "out").open("w") as out, (work / "err").open("w") as err:
             run = subprocess.Popen(words, stdout=out, stderr=err, env=environment(), start_new_session=True)
-        ranks = _wait_for_steps(run, work / "out", processes)
-        time.sleep(draw.uniform(0.0, 1.0))
-        rank = draw.randrange(processes)
-        start = time.monotonic()
-        os.kill(ranks[rank], kind)
-        _wait(run)
-        seconds = time.monotonic() - start
+        try:
+            ranks = _wait_for_steps(run, work / "out", processes)
+            time.sleep(draw.uniform(0.0, 1.0))
+            rank = draw.randrange(processes)
+            start = time.monotonic()
+            os.kill(ranks[rank], kind)
+            _wait(run)
+            seconds = time.monotonic() - start
+        finally:
+            end(run)
         orphans = sum(_alive(pid) for pid in ranks.values())
         message = explain((work / "err").read_text(encoding="utf-8"))
         return Ending(rank, seconds, f"rank {rank}" in message, orphans, _usable(work / "saved"), message)

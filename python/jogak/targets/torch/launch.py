@@ -106,7 +106,7 @@ def _torchrun(words: Sequence[str], work: Path, timeout: float) -> str:
                 hint="--timeout gives them longer",
             ) from None
         finally:
-            _end(process)
+            end(process)
     told = (work / "errors").read_text(encoding="utf-8", errors="replace")
     if code:
         raise JogakError(explain(told), where="torchrun", hint="jogak run without --target runs it on the simulator")
@@ -118,7 +118,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """End torchrun if it still runs: politely, so that it ends its processes, which also die with it."""
     if process.poll() is not None:
         return
