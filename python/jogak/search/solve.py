@@ -21,10 +21,11 @@ from jogak.search.problem import Problem, Solution, check_choices
 _SMALL = 12
 _BUDGET = 3_000_000
 # Shares of the time limit: a short first turn settles easy problems, a long second one makes the prices good.
-_FIRST_SHARE, _SECOND_SHARE, _LATER_SHARE, _CORE_SHARE = 0.05, 0.35, 0.1, 0.15
-# The bound has stalled when it gains less than this share of what is missing in so many rounds. Without a choice
-# nobody knows what is missing: a share of the bound.
-_STALL, _WATCH, _GUESS = 0.02, 48, 0.1
+_FIRST_SHARE, _SECOND_SHARE, _LATER_SHARE, _LOCAL_SHARE, _CORE_SHARE = 0.05, 0.35, 0.1, 0.04, 0.15
+# The bound has stalled when it gains less than this share of the gap in so many rounds, more where memory has prices.
+_STALL, _WATCH, _WATCH_PRICES = 0.02, 48, 144
+# The local search is told to stop after so many disturbances in a row without success.
+_KICKS, _IDLE = 50, 6
 
 
 def solve_problem(
@@ -84,6 +85,7 @@ def _search(problem: Problem, best: Incumbent, deadline: float, seed: int, initi
     share = _FIRST_SHARE
     while not best.finished and time.monotonic() < deadline:
         _improve_bound(prepared, dual, descent, best, waiting, min(time.monotonic() + share * whole, deadline))
+        _explore(prepared, dual, descent, best, min(time.monotonic() + _LOCAL_SHARE * whole, deadline))
         cores.search(min(time.monotonic() + _CORE_SHARE * whole, deadline), whole)
         share = _SECOND_SHARE if share == _FIRST_SHARE else _LATER_SHARE
 
@@ -113,12 +115,12 @@ def _improve_bound(
 ) -> None:
     """Iterate the dual until it stalls or the deadline; improve the choices that it suggests, and those that wait."""
     rounds, before = 0, dual.bound
+    watch = _WATCH if len(dual.prices) == 0 else _WATCH_PRICES
     if best.cost is not None and dual.bound > -INFINITY:
         dual.stride(best.cost - dual.bound)
     while time.monotonic() < deadline:
-        if rounds % _WATCH == _WATCH - 1:
-            missing = _GUESS * abs(dual.bound) if best.cost is None else best.cost - dual.bound
-            if dual.bound - before < _STALL * missing:
+        if rounds % watch == watch - 1:
+            if best.cost is not None and dual.bound - before < _STALL * (best.cost - dual.bound):
                 break
             before = dual.bound
         dual.iterate()
@@ -133,3 +135,13 @@ def _improve_bound(
         if best.finished:
             return
     best.raise_bound(dual.bound)
+
+
+def _explore(prepared: Prepared, dual: Dual, descent: Descent, best: Incumbent, deadline: float) -> None:
+    """Search around the best choice until nothing comes of it or the deadline."""
+    idle = 0
+    while best.choice is not None and idle < _IDLE and not best.finished and time.monotonic() < deadline:
+        states = prepared.collapse(np.array(best.choice, dtype=np.int64))
+        idle += 1
+        for better in descent.explore(states, dual, _KICKS):
+            idle = 0 if best.offer(prepared.expand(better)) else idle
