@@ -1,4 +1,4 @@
-"""Published answers of other systems' solvers: nnScaler's dynamic programming (its `tests/autodist/test_dp_solver.py`)."""
+"""Published answers of other solvers: nnScaler's dynamic programming (`tests/autodist/test_dp_solver.py` there)."""
 
 from __future__ import annotations
 
