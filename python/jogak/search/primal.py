@@ -14,6 +14,8 @@ from jogak.search.reductions import Reduced
 
 _SWEEPS = 12
 _REPAIRS = 5
+# Repairs that fail are slow: after each failure in a row more choices are passed over, up to so many.
+_LONGEST_PAUSE = 3
 # Choices after descent that cost more than this multiple of the best are not worth more effort.
 _NEAR = 1.05
 # Moves in a row that may gain nothing: of forests in the whole problem, and in a region.
@@ -34,9 +36,12 @@ class Descent:
         self._incidence = incidence(reduced.graph)
         self._random = np.random.default_rng(seed)
         self._best = INFINITY
+        self._failures, self._pause = 0, 0
 
-    def improve(self, choice: Ints, dual: Dual) -> list[Ints]:
+    def improve(self, choice: Ints, dual: Dual, *, given: bool = False) -> list[Ints]:
         """Repair and improve a choice; returns the better one when it is the best so far, else nothing.
+
+        After a repair that failed, the next choices are passed over unless they are `given` by the user.
 
         Args:
             choice: a state for each variable, -1 where it is unknown.
@@ -46,8 +51,14 @@ class Descent:
         choice = np.where(choice < 0, dual.choice, choice)
         profile = self._profile(choice)
         everything = np.arange(graph.size)
-        if not self._repair(choice, profile, dual, everything):
+        if self._pause > 0 and not given:
+            self._pause -= 1
             return []
+        if not self._repair(choice, profile, dual, everything):
+            self._failures += 1
+            self._pause = min(2**self._failures - 1, _LONGEST_PAUSE)
+            return []
+        self._failures = 0
         self._sweep(choice, profile, INFINITY, _SWEEPS, everything)
         cost = self._cost(choice)
         if cost < _NEAR * self._best or self._best <= 0:

@@ -128,10 +128,12 @@ def _improve_bound(
         if rounds % 8:
             continue
         best.raise_bound(dual.bound)
-        for choice in [dual.choice, *waiting]:
-            for better in descent.improve(choice, dual):
-                best.offer(prepared.expand(better))
+        found = descent.improve(dual.choice, dual)
+        for choice in waiting:
+            found += descent.improve(choice, dual, given=True)
         waiting.clear()
+        for better in found:
+            best.offer(prepared.expand(better))
         if best.finished:
             return
     best.raise_bound(dual.bound)
