@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch_mlir import ir
-from torch_mlir.dialects import arith, shard
+from torch_mlir.dialects import arith, shard, tensor
 
-from jogak.ir.build import index_constant, leading, padded, tensor_type
+from jogak.ir.build import bordered, index_constant, leading, padded, tensor_type
 from jogak.ir.grid import GRID
 from jogak.ir.structured import shape_of
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reshard import Step, StepKind
+from jogak.sharding.rules.tensor import DYNAMIC
 from jogak.sharding.sharding import Combiner
+from jogak.sharding.windows import Exchange
 
 
 class Emitter:
@@ -73,6 +75,31 @@ class Emitter:
             left[cut] //= parts
         return left
 
+    def window(self, value: ir.Value, dim: int, axes: tuple[str, ...], read: Exchange) -> ir.Value:
+        """What a device reads along a split dimension, of its piece and of its neighbours'."""
+        shape = shape_of(value)
+        value = _widened(value, dim, read.low, read.high)
+        if read.low or read.high:
+            value = self._halo(value, dim, axes, read)
+        value = _widened(value, dim, read.before - read.low, read.behind - read.high)
+        last = shape[dim] + read.before + read.behind - read.width
+        start = arith.AddIOp(self.offset(axes, read.step), index_constant(read.start)).result
+        start = arith.MinSIOp(arith.MaxSIOp(start, index_constant(0)).result, index_constant(last)).result
+        sizes = [read.width if number == dim else size for number, size in enumerate(shape)]
+        offsets = [DYNAMIC if number == dim else 0 for number in range(len(shape))]
+        type_ = tensor_type(sizes, ir.RankedTensorType(value.type).element_type)
+        return tensor.ExtractSliceOp(type_, value, [start], [], [], offsets, sizes, [1] * len(shape)).result
+
+    def _halo(self, value: ir.Value, dim: int, axes: tuple[str, ...], read: Exchange) -> ir.Value:
+        """The margins of a piece, from the neighbours."""
+        rank = len(shape_of(value))
+        numbers = [[self.mesh.index(axis) for axis in axes] if number == dim else [] for number in range(rank)]
+        split = ir.Attribute.parse(f"#shard<axisarray{numbers}>")
+        grid = ir.FlatSymbolRefAttr.get(GRID)
+        op = shard.UpdateHaloOp(value.type, value, grid, split, [], static_halo_sizes=[read.low, read.high])
+        op.operation.attributes["jogak.cause"] = ir.StringAttr.get("a window reaches into the neighbours' pieces")
+        return op.operation.results[0]
+
     def offset(self, axes: tuple[str, ...], part: int) -> ir.Value:
         """Where this device's part of a dimension begins, when `axes` split it into parts of `part` elements."""
         if (axes, part) not in self._offsets:
@@ -119,6 +146,13 @@ class Emitter:
             scaled = arith.MulIOp(linear, index_constant(self.mesh.sizes[axis])).result
             linear = arith.AddIOp(scaled, position[self.mesh.index(axis)]).result
         return linear
+
+
+def _widened(value: ir.Value, dim: int, low: int, high: int) -> ir.Value:
+    if not low and not high:
+        return value
+    rank = len(shape_of(value))
+    return bordered(value, *([width if number == dim else 0 for number in range(rank)] for width in (low, high)))
 
 
 def _cut(step: Step) -> int | None:

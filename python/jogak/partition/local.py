@@ -7,57 +7,28 @@ that is not an identity counts once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch_mlir import ir
 from torch_mlir.dialects import arith, linalg
 
 from jogak.ir.build import elementwise, identity_of, index_constant, mask, scalar
 from jogak.ir.structured import shape_of
 from jogak.partition.emit import Emitter
+from jogak.partition.halo import localize_concat, localize_pad, localize_slice
 from jogak.partition.masking import clamp_read, mask_terms
-from jogak.sharding.padding import local_size, splits_evenly
-from jogak.sharding.projection import Assignment, Axes
-from jogak.sharding.rule import Dims, FactorKind, OpShardingRule
+from jogak.partition.split import Split
+from jogak.sharding.projection import Axes
+from jogak.sharding.rule import Dims, FactorKind
 from jogak.sharding.rules.tensor import static_list
 from jogak.sharding.rules.tm_tensor import scatter_combiner
 from jogak.sharding.sharding import Combiner
 
 
-@dataclass(frozen=True)
-class Split:
-    """How one op is split.
+def localize(op: ir.Operation, split: Split) -> ir.Value | None:
+    """Change the inside of `op`, whose operands are local already.
 
-    Attributes:
-        rule: its rule (whole sizes).
-        assignment: factor to axes.
-        emitter: where offsets and positions come from.
+    Returns:
+        what must take the place of its result in the end, when it cannot be changed itself.
     """
-
-    rule: OpShardingRule
-    assignment: Assignment
-    emitter: Emitter
-
-    def part(self, factor: int) -> int:
-        """Iterations of a factor on one device."""
-        return local_size(self.rule.factors[factor].size, self.emitter.mesh.size(self.assignment.get(factor, ())))
-
-    def is_padded(self, factor: int) -> bool:
-        """Whether the last devices have iterations that are none of the program's."""
-        axes = self.assignment.get(factor, ())
-        return not splits_evenly(self.rule.factors[factor].size, axes, self.emitter.mesh)
-
-    def bound(self, factor: int) -> ir.Value:
-        """How many of this device's iterations of a split factor are the program's; it may be more than it has."""
-        return self.emitter.bound(self.assignment[factor], self.part(factor), self.rule.factors[factor].size)
-
-    def offset(self, factor: int) -> ir.Value:
-        """Where this device's iterations of a split factor begin."""
-        return self.emitter.offset(self.assignment[factor], self.part(factor))
-
-
-def localize(op: ir.Operation, split: Split) -> None:
-    """Change the inside of `op`, whose operands are local already."""
     match op.name:
         case "linalg.generic":
             _localize_generic(op, split)
@@ -65,12 +36,18 @@ def localize(op: ir.Operation, split: Split) -> None:
             _set_static(op, "static_output_shape", list(shape_of_result(op)))
         case "tensor.extract_slice":
             _shrink_slice(op, shape_of(op.operands[0]), split.rule.operands[0], split)
+            localize_slice(op, split)
+        case "tensor.pad":
+            localize_pad(op, split)
+        case "tensor.concat":
+            return localize_concat(op, split)
         case "tensor.insert_slice":
             _shrink_slice(op, shape_of(op.operands[1]), split.rule.operands[1], split)
         case "tm_tensor.scatter":
             _localize_scatter(op, split)
         case _:
             pass
+    return None
 
 
 def shape_of_result(op: ir.Operation) -> tuple[int, ...]:

@@ -17,7 +17,9 @@ from jogak.cost.model import CostModel
 from jogak.ir.build import is_identity, tensor_type
 from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
 from jogak.partition.emit import Emitter
-from jogak.partition.local import Split, count_once, localize
+from jogak.partition.halo import Windows
+from jogak.partition.local import count_once, localize
+from jogak.partition.split import Split
 from jogak.plugin import RuleFunction
 from jogak.sharding.annotation import (
     CONSTRAINT,
@@ -79,6 +81,8 @@ class _Partitioner:
         self.shardings = shardings
         self.cost = cost
         self.emitter = Emitter(self.block, mesh)
+        self.windows = Windows(self.emitter)
+        self.replaced: list[tuple[ir.Operation, ir.Value]] = []
         self.places: dict[ir.Value, _Place] = {}
         self.made: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}
         self.free: dict[ir.Value, tuple[int, ...]] = {}
@@ -98,6 +102,9 @@ class _Partitioner:
                 self._free(op.results[0])
             else:
                 self._bring_whole(op)
+        for op, made in self.replaced:
+            op.results[0].replace_all_uses_with(made)
+            op.erase()
         self._erase_unused()
         self._set_function_type()
 
@@ -115,10 +122,12 @@ class _Partitioner:
         strategy = self._strategy(op, node)
         split = Split(node.rule, strategy.assignment, self.emitter)
         with ir.InsertionPoint(op), op.location:
-            self._bring_operands(op, node, strategy)
+            self._bring_operands(op, node, strategy, split)
         for number, result in enumerate(result for result in op.results if is_tensor(result)):
             self._record(result, strategy.result(node.rule, number))
-        localize(op, split)
+        made = localize(op, split)
+        if made is not None:
+            self.replaced.append((op, made))
         _forget(op)
         for result in op.results:
             self._complete(result, op, following)
@@ -131,12 +140,13 @@ class _Partitioner:
         assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.cost).assignment
         return Strategy(tuple(assignment.get(number, ()) for number in range(len(node.rule.factors))))
 
-    def _bring_operands(self, op: ir.Operation, node: Node, strategy: Strategy) -> None:
+    def _bring_operands(self, op: ir.Operation, node: Node, strategy: Strategy, split: Split) -> None:
         values = tensor_operands(op)
         direct = [number for number, operand in enumerate(op.operands) if is_tensor(operand)]
         outputs = self._output_positions(op, len(direct))
         for position, value in enumerate(values):
             local = self._at(value, strategy.operand(node.rule, position, node.through), op)
+            local = self.windows.read(local, position, split)
             if position in outputs:
                 local = self._once(value, local, strategy.result(node.rule, outputs[position]))
             if position < len(direct):

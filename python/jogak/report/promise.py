@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,10 @@ from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import is_free
 from jogak.sharding.rules import tensor_operands
 
-COUNTED = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+COUNTED = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "update_halo")
 """Collectives that move data between devices; a slice is local."""
+HALO = "halo"
+"""The name of the kind of `shard.update_halo`: an exchange of margins with the neighbours."""
 _FREE = {"tensor.empty", "arith.constant", "func.return", "shard.process_multi_index"}
 
 
@@ -71,6 +74,8 @@ def as_collective(op: ir.Operation, mesh: Mesh) -> Collective | None:
     dialect, _, kind = op.name.partition(".")
     if dialect != "shard" or kind not in COUNTED:
         return None
+    if kind == "update_halo":
+        return _halo(op, mesh)
     axes = tuple(mesh.axes[int(number)] for number in op.attributes["grid_axes"])
     return Collective(kind, axes, max(bytes_of(op.operands[0]), bytes_of(op.results[0])), op)
 
@@ -83,6 +88,16 @@ def collectives_of(function: ir.Operation, mesh: Mesh) -> Iterator[Collective]:
             yield collective
 
 
+def _halo(op: ir.Operation, mesh: Mesh) -> Collective:
+    """An exchange along one dimension: its bytes are those of the two margins."""
+    split = json.loads(str(op.attributes["split_axes"]).removeprefix("#shard<axisarray").removesuffix(">"))
+    (dim,) = [number for number, axes in enumerate(split) if axes]
+    low, high = ir.DenseI64ArrayAttr(op.attributes["static_halo_sizes"])
+    axes = tuple(mesh.axes[number] for number in split[dim])
+    moved = bytes_of(op.results[0]) * (low + high) // shape_of(op.results[0])[dim]
+    return Collective(HALO, axes, moved, op)
+
+
 def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
     """Predict a per-device program."""
     made = Promise()
@@ -92,13 +107,19 @@ def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
         for counter in (entry, along):
             counter["count"] += 1
             counter["bytes"] += collective.bytes
-        made.communication_time_s += cost.collective(collective.kind, collective.axes, collective.bytes)
+        made.communication_time_s += seconds_of(collective, cost)
     for view in function.regions[0].blocks[0].operations:
         op = view.operation
         made.flops += flops_of(op)
         made.compute_time_s += kernel_seconds(op, cost)
     made.peak_memory_bytes = peak_memory(function)
     return made
+
+
+def seconds_of(collective: Collective, cost: CostModel) -> float:
+    """Predicted seconds; neighbours exchange their margins by sending."""
+    kind = "send" if collective.kind == HALO else collective.kind
+    return cost.collective(kind, collective.axes, collective.bytes)
 
 
 def _element(op: ir.Operation) -> str:
@@ -129,7 +150,7 @@ def op_seconds(op: ir.Operation, mesh: Mesh, cost: CostModel) -> float:
     collective = as_collective(op, mesh)
     if collective is None:
         return kernel_seconds(op, cost)
-    return cost.collective(collective.kind, collective.axes, collective.bytes)
+    return seconds_of(collective, cost)
 
 
 def memory_warning(promised: Promise, machine: Machine, model: str) -> Diagnostic | None:

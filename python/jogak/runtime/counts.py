@@ -18,7 +18,10 @@ NOT_COUNTED = frozenset(
 
 @dataclass(frozen=True)
 class Count:
-    """How many collectives, and the bytes of one device: of each the larger of operand and result, as declared."""
+    """How many collectives, and the bytes of one device: of each the larger of operand and result, as declared.
+
+    Of a halo exchange the bytes of the margins.
+    """
 
     count: int = 0
     bytes: int = 0
@@ -61,7 +64,15 @@ class Counter:
             return
         axes = ",".join(step.collective.axes)
         row = self.table.setdefault(KINDS.get(kind, kind), {})
-        row[axes] = row.get(axes, Count()) + Count(1, max(step.operand_type.bytes, step.result_type.bytes))
+        row[axes] = row.get(axes, Count()) + Count(1, _bytes(step))
+
+
+def _bytes(step: CollectiveStep) -> int:
+    whole = max(step.operand_type.bytes, step.result_type.bytes)
+    if step.collective.kind != "update_halo":
+        return whole
+    halo = zip(step.collective.halo, step.result_type.shape, strict=False)
+    return sum(whole * (low + high) // size for (_, low, high), size in halo)
 
 
 def summarize(tables: Sequence[Table]) -> CollectiveCounts:

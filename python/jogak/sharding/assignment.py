@@ -21,6 +21,7 @@ from jogak.sharding.projection import Assignment, Axes, is_expressible, project
 from jogak.sharding.reshard import route
 from jogak.sharding.rule import FactorKind, OpShardingRule
 from jogak.sharding.sharding import Sharding
+from jogak.sharding.windows import exchange
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _price(
             wanted = node.rule.placement(dims, assignment)
             seconds += move(value, shardings[value], wanted, graph, mesh, cost)
             touched += _local_bytes(value, wanted, graph, mesh)
+    seconds += _exchanges(node, assignment, graph, mesh, cost)
     for number, value in enumerate(node.results):
         made = node.rule.result_placement(number, assignment)
         target = shardings[value]
@@ -138,6 +140,23 @@ def _price(
         seconds += move(value, made, Sharding(target.dims, partial), graph, mesh, cost)
         touched += _local_bytes(value, made, graph, mesh)
     return seconds + cost.kernel(_element(node, graph), node.flops * local_share(node, assignment, mesh), touched)
+
+
+def _exchanges(node: Node, assignment: Assignment, graph: Graph, mesh: Mesh, cost: CostModel) -> float:
+    """Seconds of the halo exchanges, and of copying pieces with their margins."""
+    seconds = 0.0
+    for factor, axes in assignment.items():
+        for window in node.rule.factors[factor].windows:
+            value = node.operands[window.operand]
+            made = exchange(window, mesh.size(axes))
+            if value is None or made is None:
+                continue
+            held = _local_bytes(value, node.rule.placement(node.rule.operands[window.operand], assignment), graph, mesh)
+            piece = window.extent if window.whole else local_size(window.extent, mesh.size(axes))
+            if made.low or made.high:
+                seconds += cost.collective("send", axes, held * (made.low + made.high) / piece)
+            seconds += cost.copy(held * made.width / piece)
+    return seconds
 
 
 def local_share(node: Node, assignment: Assignment, mesh: Mesh) -> float:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits, splits_evenly
 from jogak.sharding.sharding import Combiner, Sharding
+from jogak.sharding.windows import Window
 
 
 class FactorKind(StrEnum):
@@ -37,16 +38,19 @@ class Factor:
         kind: what splitting it means.
         combiners: for each result of the op how partial results combine; None for a result that contains the factor.
         even: whether it can be split into equal parts only, since the op cannot be masked where padding is.
+        windows: the dimensions of operands that it reads with a margin; those dimensions name it as their only factor.
     """
 
     size: int
     kind: FactorKind = FactorKind.PARALLEL
     combiners: tuple[Combiner | None, ...] = ()
     even: bool = False
+    windows: tuple[Window, ...] = ()
 
     def splits(self, axes: Sequence[str], mesh: Mesh) -> bool:
         """Whether these axes can split it."""
-        return splits_evenly(self.size, axes, mesh) if self.even else splits(self.size, axes, mesh)
+        fits = splits_evenly(self.size, axes, mesh) if self.even else splits(self.size, axes, mesh)
+        return fits and all(window.fits(mesh.size(axes)) for window in self.windows)
 
 
 Dims = tuple[tuple[int, ...], ...]

@@ -425,7 +425,7 @@ def unknown(b: Builder) -> None:
 
 OPS: dict[Callable[[Builder], None], float] = {
     elementwise: 6, contraction: 5, reduction: 4, argmax: 0.7, causal_mask: 1.5, iota: 1, collapse: 2, expand: 2,
-    extract_slice: 1.5, insert_slice: 1.5, pad: 1, concat: 1, window: 1.5, gather: 2.5, nested_gather: 0.7,
+    extract_slice: 2.5, insert_slice: 1.5, pad: 2, concat: 2, window: 3, gather: 2.5, nested_gather: 0.7,
     scatter: 1.5, scan: 0.7, sort: 0.7, computed_fill: 0.5, unknown: 0.4,
 }  # fmt: skip
 """Every op with how often it is chosen."""

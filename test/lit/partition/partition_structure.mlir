@@ -26,14 +26,14 @@ func.func @main(%x: tensor<4x6xf32> {jogak.constraint = "[a, _]"}) -> tensor<4x1
 
 // -----
 
-// A dimension that is cut is made whole before.
+// A dimension that is cut far from where it lies is made whole before.
 
 // CHECK-LABEL: func.func @main
 // CHECK: %[[G:.*]] = shard.all_gather %arg0
-// CHECK: tensor.extract_slice %[[G]][0, 1] [4, 4] [1, 1] : tensor<4x6xf32> to tensor<4x4xf32>
-shard.grid @mesh(shape = 2) {jogak.axes = ["a"]}
-func.func @main(%x: tensor<4x6xf32> {jogak.constraint = "[_, a]"}) -> tensor<4x4xf32> {
-  %s = tensor.extract_slice %x[0, 1] [4, 4] [1, 1] : tensor<4x6xf32> to tensor<4x4xf32>
+// CHECK: tensor.extract_slice %[[G]][0, 12] [4, 4] [1, 1] : tensor<4x16xf32> to tensor<4x4xf32>
+shard.grid @mesh(shape = 4) {jogak.axes = ["a"]}
+func.func @main(%x: tensor<4x16xf32> {jogak.constraint = "[_, a]"}) -> tensor<4x4xf32> {
+  %s = tensor.extract_slice %x[0, 12] [4, 4] [1, 1] : tensor<4x16xf32> to tensor<4x4xf32>
   return %s : tensor<4x4xf32>
 }
 
@@ -103,13 +103,15 @@ func.func @main(%x: tensor<4xf32> {jogak.constraint = "[a]"}) -> tensor<4xf32> {
 #kernel = affine_map<(n, i, k) -> (k)>
 #out = affine_map<(n, i, k) -> (n, i)>
 
-// A window slides over the second dimension, which is made whole; the first one stays split.
+// A window slides over the second dimension: each device gets a margin from its neighbour.
 
 // CHECK-LABEL: func.func @main
-// CHECK: %[[G:.*]] = shard.all_gather %arg0 on @mesh grid_axes = [1] gather_axis = 1 {{.*}} : tensor<2x4xf32> -> tensor<2x8xf32>
+// CHECK: %[[P:.*]] = tensor.pad %arg0 low[0, 1] high[0, 1]
+// CHECK: %[[H:.*]] = shard.update_halo %[[P]] on @mesh split_axes = {{\[\[}}], [1]] halo_sizes = [1, 1]
+// CHECK: %[[W:.*]] = tensor.extract_slice {{.*}} : tensor<2x6xf32> to tensor<2x5xf32>
 // CHECK: linalg.generic
-// CHECK-SAME: ins(%[[G]], %arg1 : tensor<2x8xf32>, tensor<3xf32>)
-// CHECK-NOT: shard.all_reduce
+// CHECK-SAME: ins(%[[W]], %arg1 : tensor<2x5xf32>, tensor<3xf32>)
+// CHECK-NOT: shard.all_
 shard.grid @mesh(shape = 2x2) {jogak.axes = ["a", "b"]}
 func.func @main(%x: tensor<4x8xf32> {jogak.constraint = "[a, b]"}, %w: tensor<3xf32>) -> tensor<4x6xf32> {
   %z = arith.constant dense<0.0> : tensor<4x6xf32>

@@ -10,6 +10,7 @@ from jogak.ir.module import main_function
 from jogak.sharding.reading import read_graph
 from jogak.sharding.rule import FactorKind, OpShardingRule
 from jogak.sharding.sharding import Combiner
+from jogak.sharding.windows import Window
 
 
 def rule(body: str, arguments: str) -> OpShardingRule:
@@ -89,7 +90,7 @@ def test_a_row_that_is_picked_blocks_its_dimension_only():
     assert [factor.kind for factor in found.factors] == ["parallel", "blocked"]
 
 
-def test_windows_are_blocked_and_say_why():
+def test_of_the_loops_of_a_window_the_longest_is_split():
     body = generic(
         "(i, k) -> (i * 2 + k); (i, k) -> (k); (i, k) -> (i)",
         "pr",
@@ -98,8 +99,10 @@ def test_windows_are_blocked_and_say_why():
         "tensor<4xf32>",
     )
     found = rule(body, "%x: tensor<9xf32>, %w: tensor<3xf32>")
-    assert {found.factors[0].kind, found.factors[1].kind} == {FactorKind.BLOCKED}
-    assert "halo" in found.reason
+    assert [factor.kind for factor in found.factors] == ["parallel", "blocked"]
+    assert found.operands[0] == ((0,),)
+    assert found.factors[0].windows == (Window(0, 0, 9, 4, stride=2, reach=3),)
+    assert found.reason == ""
 
 
 def test_a_window_of_size_one_is_split_only_when_it_reads_everything():
@@ -108,7 +111,8 @@ def test_a_window_of_size_one_is_split_only_when_it_reads_everything():
     whole = generic(maps, "pr", "ins(%x, %w : tensor<8xf32>, tensor<1xf32>)", region, "tensor<8xf32>")
     assert rule(whole, "%x: tensor<8xf32>, %w: tensor<1xf32>").operands[0] == ((0,),)
     partly = generic(maps, "pr", "ins(%x, %w : tensor<9xf32>, tensor<1xf32>)", region, "tensor<8xf32>")
-    assert rule(partly, "%x: tensor<9xf32>, %w: tensor<1xf32>").factors[0].kind is FactorKind.BLOCKED
+    found = rule(partly, "%x: tensor<9xf32>, %w: tensor<1xf32>")
+    assert found.factors[0].windows == (Window(0, 0, 9, 8),)
 
 
 TABLE = "^bb0(%a: i64, %o: f32):\n%r = arith.index_cast %a : i64 to index\n%j = linalg.index {loop} : index\n%x = tensor.extract %t[{reads}] : tensor<8x8xf32>\n{tail}"  # noqa: E501

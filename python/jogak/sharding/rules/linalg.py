@@ -14,6 +14,7 @@ from jogak.ir.affine import LinearExpr
 from jogak.ir.structured import Extract, Structured, element_of, is_tensor, region_ops, shape_of
 from jogak.sharding.rule import Dims, Factor, FactorKind, OpShardingRule
 from jogak.sharding.sharding import Combiner
+from jogak.sharding.windows import Window
 
 _DIVISIONS = {f"arith.{name}" for name in ("divsi", "divui", "remsi", "remui", "ceildivsi", "ceildivui", "floordivsi")}
 
@@ -42,14 +43,15 @@ class _Builder:
         ]
         self.result_maps = self.maps[structured.inputs :]
         self.reasons: list[str] = []
+        self.windowed: dict[tuple[int, int], int] = {}
         self.factors = [self._loop_factor(loop) for loop in range(len(structured.parallel))]
 
     def build(self) -> OpShardingRule:
         structured = self.structured
         self._block_windows()
         operands = [
-            self._map_dims(exprs, shape_of(value))
-            for value, exprs in zip(structured.operands, self.maps, strict=True)
+            self._map_dims(number, exprs, shape_of(value))
+            for number, (value, exprs) in enumerate(zip(structured.operands, self.maps, strict=True))
             if is_tensor(value)
         ]
         results = tuple(operands[len(operands) - len(structured.outputs) :])
@@ -77,19 +79,35 @@ class _Builder:
         return Factor(size, FactorKind.REDUCTION, combiners)
 
     def _block_windows(self) -> None:
-        """Loops that share a dimension with others (`d_i * s + d_j`) or appear twice in a tensor must stay whole."""
-        for exprs in self.maps:
-            self._block_repeated([expr.loop for expr in exprs if expr is not None and expr.loop is not None])
-            for expr in exprs:
-                if expr is not None and expr.loop is None:
-                    for loop, _ in expr.terms:
-                        self._block(loop, "a window slides over the dimension (halo exchange)")
+        """Of loops that share a dimension (`d_i * s + d_j`) the longest may be split, unless a tensor has it twice."""
+        for number, exprs in enumerate(self.maps):
+            self._block_repeated([loop for expr in exprs if expr is not None for loop, _ in expr.terms])
+            for dim, expr in enumerate(exprs):
+                if expr is not None and expr.loop is None and expr.terms:
+                    self._window(number, dim, expr)
             if any(expr is None for expr in exprs):
                 self._block_all("an indexing map is not linear")
         for extract in self.structured.extracts:
             self._block_repeated([loop for loop in extract.loops if loop is not None])
         if any(len(inner.regions) for inner in region_ops(self.structured.op)):
             self._block_all("the region has control flow")
+
+    def _window(self, number: int, dim: int, expr: LinearExpr) -> None:
+        """A dimension that several loops address together."""
+        sizes = self.structured.sizes
+        long = max(expr.terms, key=lambda term: sizes[term[0]])[0]
+        readable = number < self.structured.inputs and expr.constant >= 0 and all(step > 0 for _, step in expr.terms)
+        for loop, _ in expr.terms:
+            if loop != long or not readable or sizes[loop] < 2:
+                self._block(loop, "" if readable else "a window slides over the dimension")
+        if self.factors[long].kind is FactorKind.BLOCKED:
+            return
+        reach = 1 + expr.constant + sum(step * (sizes[loop] - 1) for loop, step in expr.terms if loop != long)
+        operand = sum(is_tensor(value) for value in self.structured.operands[:number])
+        extent = shape_of(self.structured.operands[number])[dim]
+        window = Window(operand, dim, extent, sizes[long], dict(expr.terms)[long], 0, reach)
+        self.factors[long] = replace(self.factors[long], windows=(*self.factors[long].windows, window))
+        self.windowed[number, dim] = long
 
     def _block_repeated(self, loops: list[int]) -> None:
         for loop in loops:
@@ -101,7 +119,7 @@ class _Builder:
             self._block(loop, reason)
 
     def _block(self, loop: int, reason: str) -> None:
-        if self.factors[loop].size != 1:
+        if self.factors[loop].size != 1 and reason:
             self._because(reason)
         self.factors[loop] = Factor(self.factors[loop].size, FactorKind.BLOCKED)
 
@@ -124,11 +142,16 @@ class _Builder:
         self.factors.append(Factor(size, FactorKind.BLOCKED))
         return (len(self.factors) - 1,)
 
-    def _map_dims(self, exprs: tuple[LinearExpr | None, ...], shape: tuple[int, ...]) -> Dims:
+    def _map_dims(self, number: int, exprs: tuple[LinearExpr | None, ...], shape: tuple[int, ...]) -> Dims:
         return tuple(
-            (expr.loop,) if expr is not None and expr.loop is not None else self._whole(size)
-            for expr, size in zip(exprs, shape, strict=True)
+            (expr.loop,) if expr is not None and expr.loop is not None else self._addressed(number, dim, size)
+            for dim, (expr, size) in enumerate(zip(exprs, shape, strict=True))
         )
+
+    def _addressed(self, number: int, dim: int, size: int) -> tuple[int, ...]:
+        """A dimension that no loop owns: that of the loop that slides over it, if it may be split."""
+        loop = self.windowed.get((number, dim))
+        return self._whole(size) if loop is None or not self.factors[loop].windows else (loop,)
 
     def _table_dims(self, table: ir.Value) -> Dims:
         reads = [extract for extract in self.structured.extracts if extract.table == table]

@@ -8,7 +8,10 @@ from torch_mlir import ir
 
 from jogak.ir.structured import shape_of
 from jogak.sharding.rule import Dims, Factor, FactorKind, OpShardingRule
+from jogak.sharding.windows import Window
 
+SHORT = 8
+"""A piece of a concatenation that is shorter by this factor than the whole is not split."""
 DYNAMIC = -(2**63)
 """How MLIR marks an offset or size in a static list that is really an operand."""
 
@@ -61,6 +64,11 @@ class _Dims:
         self.factors.append(Factor(size, FactorKind.BLOCKED))
         return (len(self.factors) - 1,)
 
+    def windowed(self, *windows: Window) -> tuple[int, ...]:
+        """A dimension of the result that operands are read along with an offset."""
+        self.factors.append(Factor(windows[0].iterations, windows=windows))
+        return (len(self.factors) - 1,)
+
     def rule(self, operands: Sequence[Dims], results: Sequence[Dims], reason: str) -> OpShardingRule:
         return OpShardingRule(tuple(self.factors), tuple(operands), tuple(results), reason if self.blocked else "")
 
@@ -94,9 +102,28 @@ def _sliced_rule(op: ir.Operation, whole: ir.Value, part: ir.Value) -> tuple[_Di
 
 
 def extract_slice_rule(op: ir.Operation) -> OpShardingRule:
-    """Dimensions that the slice takes whole pass through."""
-    dims, whole, part = _sliced_rule(op, op.operands[0], op.results[0])
-    return dims.rule([whole], [part], "a slice cuts the dimension")
+    """Dimensions that the slice takes whole pass through; the others are read with an offset and a stride."""
+    sizes, offsets, strides = (static_list(op, f"static_{name}") for name in ("sizes", "offsets", "strides"))
+    shape = shape_of(op.operands[0])
+    kept = kept_dims(sizes, shape_of(op.results[0]))
+    dims = _Dims()
+    whole: list[tuple[int, ...]] = []
+    part: list[tuple[int, ...]] = []
+    for dim, size in enumerate(shape):
+        if sizes[dim] == size and offsets[dim] == 0 and strides[dim] == 1:
+            factor = dims.through(size)
+        elif dim in kept and sizes[dim] > 1 and offsets[dim] != DYNAMIC:
+            factor = dims.windowed(Window(0, dim, size, sizes[dim], strides[dim], offsets[dim]))
+        else:
+            factor = dims.whole(size)
+            if dim in kept:
+                part.append(dims.whole(sizes[dim]))
+            whole.append(factor)
+            continue
+        whole.append(factor)
+        if dim in kept:
+            part.append(factor)
+    return dims.rule([tuple(whole)], [tuple(part)], "a slice cuts the dimension")
 
 
 def insert_slice_rule(op: ir.Operation) -> OpShardingRule:
@@ -106,15 +133,20 @@ def insert_slice_rule(op: ir.Operation) -> OpShardingRule:
 
 
 def pad_rule(op: ir.Operation) -> OpShardingRule:
-    """Dimensions without padding pass through."""
+    """Dimensions without padding pass through; the others are read with an offset, and by position."""
     dims = _Dims()
     low, high = static_list(op, "static_low"), static_list(op, "static_high")
     by_position = any(list(index.uses) for index in op.regions[0].blocks[0].arguments)
     operand: list[tuple[int, ...]] = []
     result: list[tuple[int, ...]] = []
-    for before, after, size, new in zip(low, high, shape_of(op.operands[0]), shape_of(op.results[0]), strict=True):
+    sizes = zip(low, high, shape_of(op.operands[0]), shape_of(op.results[0]), strict=True)
+    for dim, (before, after, size, new) in enumerate(sizes):
         if before == after == 0 and not by_position:
             factor = dims.through(size)
+            operand.append(factor)
+            result.append(factor)
+        elif DYNAMIC not in (before, after) and pad_value(op) is not None and size > 1:
+            factor = dims.windowed(Window(0, dim, size, new, 1, -before))
             operand.append(factor)
             result.append(factor)
         else:
@@ -123,18 +155,39 @@ def pad_rule(op: ir.Operation) -> OpShardingRule:
     return dims.rule([tuple(operand)], [tuple(result)], "the dimension is padded")
 
 
+def pad_value(op: ir.Operation) -> ir.Value | None:
+    """What a pad writes: a constant, or a scalar from outside of it; None when its region computes it."""
+    block = op.regions[0].blocks[0]
+    value = list(block.operations)[-1].operands[0]
+    if isinstance(value, ir.BlockArgument):
+        return None if value.owner == block else value
+    inside = value.owner.operation.parent == op
+    return None if inside and value.owner.name != "arith.constant" else value
+
+
 def concat_rule(op: ir.Operation) -> OpShardingRule:
-    """Every dimension but the concatenated one passes through."""
+    """Every dimension but the concatenated one passes through; along that one pieces are read with an offset.
+
+    Short pieces (a class token in front of the patches) every device has whole.
+    """
     axis = int(ir.IntegerAttr(op.attributes["dim"]).value)
     dims = _Dims()
     shape = shape_of(op.results[0])
     shared = [dims.through(size) if dim != axis else () for dim, size in enumerate(shape)]
 
-    def tensor(sizes: Sequence[int]) -> Dims:
-        return tuple(dims.whole(size) if dim == axis else shared[dim] for dim, size in enumerate(sizes))
+    sizes = [shape_of(operand)[axis] for operand in op.operands]
+    joined = dims.windowed(
+        *(
+            Window(number, axis, size, shape[axis], 1, -sum(sizes[:number]), whole=size * SHORT <= shape[axis])
+            for number, size in enumerate(sizes)
+        )
+    )
 
-    operands = [tensor(shape_of(operand)) for operand in op.operands]
-    return dims.rule(operands, [tensor(shape)], "the dimension is concatenated")
+    def tensor(whole: bool) -> Dims:
+        return tuple((() if whole else joined) if dim == axis else shared[dim] for dim in range(len(shape)))
+
+    operands = [tensor(window.whole) for window in dims.factors[joined[0]].windows]
+    return dims.rule(operands, [tensor(False)], "the dimension is concatenated")
 
 
 def fill_rule(op: ir.Operation) -> OpShardingRule:
