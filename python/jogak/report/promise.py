@@ -12,7 +12,7 @@ from torch_mlir import ir
 from jogak.cost.machine import Machine, computing_element
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
-from jogak.ir.structured import Structured, element_of, is_tensor
+from jogak.ir.structured import Structured, element_of, is_tensor, shape_of
 from jogak.memory.attributes import ARENA
 from jogak.memory.reading import bytes_of, is_view, read_tape
 from jogak.memory.tape import lay_out
