@@ -116,7 +116,11 @@ def _as(value: Tensor | None, like: Tensor | None) -> Tensor | None:
 
 
 def _centered_gradient(grad: Tensor, normal: Tensor, rstd: Tensor, dims: Sequence[int]) -> Tensor:
-    """Gradient of the input of a normalization to mean 0 and variance 1 over `dims`."""
+    """Gradient of the input of a normalization to mean 0 and variance 1 over `dims`.
+
+    Args:
+        rstd: what the normalized values were multiplied by, a weight that does not vary over `dims` included.
+    """
     mean_grad = grad.mean(list(dims), keepdim=True)
     mean_product = (grad * normal).mean(list(dims), keepdim=True)
     return (grad - mean_grad - normal * mean_product) * rstd
@@ -135,12 +139,31 @@ def _not_channel(x: Tensor) -> list[int]:
     return [d for d in range(x.dim()) if d != 1]
 
 
+def _shifted_moments(x: Tensor, dims: Sequence[int], near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_moments` gives, from two sums that do not need each other: of `x - near` and of its square.
+
+    When the batch is split they are one collective instead of two behind each other. `near` is a guess of the mean: the
+    closer it is, the less cancels in the variance (Chan, Golub and LeVeque, "Algorithms for Computing the Sample
+    Variance", 1983).
+    """
+    moved = x - near
+    first = moved.mean(list(dims), keepdim=True)
+    variance = ((moved * moved).mean(list(dims), keepdim=True) - first * first).clamp(min=0.0)
+    return near + first, variance, moved - first
+
+
 def _batch_statistics(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, near: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Output, mean, 1/sqrt(variance + eps) and biased variance of a batch, the last three by channel."""
+    """Output, mean, 1/sqrt(variance + eps) and biased variance of a batch, the last three by channel.
+
+    Args:
+        near: a guess of the mean, by channel.
+    """
     x = widened(input)
-    mean, variance, centered = _moments(x, _not_channel(x))
+    dims = _not_channel(x)
+    guess = None if near is None else along(widened(near), x.dim(), 1)
+    mean, variance, centered = _moments(x, dims) if guess is None else _shifted_moments(x, dims, guess)
     rstd = torch.rsqrt(variance + eps)
     out = _affine(centered * rstd, _channels(weight, x.dim()), _channels(bias, x.dim()))
     mean, rstd, variance = (each.squeeze(_not_channel(x)) for each in (mean, rstd, variance))
@@ -162,7 +185,7 @@ def batch_norm_training(
     if not training:
         out, mean, rstd = batch_norm_inference(input, weight, bias, running_mean, running_var, momentum, eps)
         return out, mean, rstd, running_mean.clone(), running_var.clone()
-    out, mean, rstd, variance = _batch_statistics(input, weight, bias, eps)
+    out, mean, rstd, variance = _batch_statistics(input, weight, bias, eps, running_mean)
     count = input.numel() // input.shape[1]
     unbiased = variance * (count / (count - 1))
     moved_mean = mean * momentum + running_mean * (1 - momentum)
@@ -239,8 +262,8 @@ def batch_norm_backward(
         assert running_var is not None
         mean, rstd = along(widened(running_mean), rank, 1), along(torch.rsqrt(widened(running_var) + eps), rank, 1)
     normal = (x - mean) * rstd
-    scaled = grad if weight is None else grad * along(weight, rank, 1)
-    d_input = (_centered_gradient(scaled, normal, rstd, dims) if train else scaled * rstd) if output_mask[0] else None
+    scale = rstd if weight is None else rstd * along(weight, rank, 1)
+    d_input = (_centered_gradient(grad, normal, scale, dims) if train else grad * scale) if output_mask[0] else None
     d_weight = (grad * normal).sum(dims) if output_mask[1] else None
     d_bias = grad.sum(dims) if output_mask[2] else None
     like = weight if weight is not None else grad

@@ -32,9 +32,11 @@ from jogak.sharding.annotation import (
 from jogak.sharding.assignment import assign
 from jogak.sharding.graph import ELEMENT_BYTES, Node
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.projection import project
 from jogak.sharding.reading import Reading, is_free, read_graph
 from jogak.sharding.reshard import Step, StepKind, route
 from jogak.sharding.rules import tensor_operands
+from jogak.sharding.rules.linalg import generic_rule
 from jogak.sharding.sharding import Combiner, Sharding
 from jogak.sharding.strategy import Strategy
 
@@ -84,7 +86,7 @@ class _Partitioner:
         self.windows = Windows(self.emitter)
         self.replaced: list[tuple[ir.Operation, ir.Value]] = []
         self.places: dict[ir.Value, _Place] = {}
-        self.made: dict[tuple[ir.Value, tuple[int, ...]], ir.Value] = {}
+        self.made: dict[tuple[ir.Value, object], ir.Value] = {}
         self.free: dict[ir.Value, tuple[int, ...]] = {}
         self.nodes = dict(zip(reading.ops, reading.graph.nodes, strict=True))
 
@@ -180,7 +182,7 @@ class _Partitioner:
 
     def _free(self, value: ir.Value) -> None:
         """Made anew in every shape; but a constant table stays whole, and every device takes its slice of it."""
-        _forget(value.owner)
+        _forget(value.owner.operation)
         if _is_table(value):
             whole = Sharding.replicated(len(shape_of(value)))
             self.places[value] = _Place(shape_of(value), element_of(value), {whole: value})
@@ -236,12 +238,32 @@ class _Partitioner:
         return place.copies[wanted]
 
     def _free_copy(self, value: ir.Value, wanted: Sharding) -> ir.Value:
-        """An empty tensor, splat or constant fill at the local shape."""
+        """An empty tensor, splat or constant fill at the local shape, or what depends on positions for these."""
         shape = wanted.local_shape(self.free[value], self.mesh)
-        key = (value, shape)
+        positional = value.owner.name == "linalg.generic"
+        key = (value, wanted.dims if positional else shape)
         if key not in self.made:
-            self.made[key] = value if shape == self.free[value] else _remade(value, shape)
+            if not any(wanted.dims) or (not positional and shape == self.free[value]):
+                self.made[key] = value
+            else:
+                self.made[key] = self._positional(value, wanted) if positional else _remade(value, shape)
         return self.made[key]
+
+    def _positional(self, value: ir.Value, wanted: Sharding) -> ir.Value:
+        """What an op makes of its indices, for this device's."""
+        rule = generic_rule(value.owner.operation)
+        assignment = project(rule.results[0], wanted.dims, rule.factors, self.mesh)
+        if rule.placement(rule.results[0], assignment) != wanted:
+            whole = Sharding.replicated(wanted.rank)
+            return self._bring(_Place(self.free[value], element_of(value), {whole: value}), wanted, "a constant")
+        op = value.owner.operation.clone()
+        shape = wanted.local_shape(self.free[value], self.mesh)
+        type_ = tensor_type(shape, ir.RankedTensorType(value.type).element_type)
+        with ir.InsertionPoint(op), op.location:
+            op.operands[0] = tensor.EmptyOp(shape, type_.element_type).result
+        op.results[0].set_type(type_)
+        localize(op, Split(rule, assignment, self.emitter))
+        return op.results[0]
 
     def _return(self, op: ir.Operation) -> None:
         written: list[dict[str, ir.Attribute]] = [{} for _ in op.operands]

@@ -9,7 +9,7 @@ from math import prod
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import fail, source_location
-from jogak.ir.structured import element_of, is_tensor, region_arithmetic, shape_of
+from jogak.ir.structured import element_of, is_tensor, region_arithmetic, region_values, shape_of
 from jogak.plugin import RuleFunction
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.rule import OpShardingRule
@@ -18,7 +18,10 @@ from jogak.sharding.rules.linearity import Linearity, linearity
 
 
 def is_free(value: ir.Value) -> bool:
-    """Whether every device makes its part of this value for itself: an empty tensor, a constant, a constant fill."""
+    """Whether every device makes its part of this value for itself.
+
+    So it is with an empty tensor, a constant, a constant fill, and what is computed from positions alone.
+    """
     if isinstance(value, ir.BlockArgument):
         return False
     op = value.owner
@@ -30,7 +33,33 @@ def is_free(value: ir.Value) -> bool:
         scalar = op.operands[0]
         constant = not isinstance(scalar, ir.BlockArgument) and scalar.owner.name == "arith.constant"
         return constant and is_free(op.operands[1])
-    return False
+    return is_positional(op)
+
+
+def is_positional(op: ir.Operation) -> bool:
+    """Whether an op computes a tensor from its indices and constants alone: an iota, a mask, an exchange matrix.
+
+    One of which a sharding is asked is a node like others.
+    """
+    if op.name != "linalg.generic" or len(op.operands) != 1 or not is_free(op.operands[0]):
+        return False
+    if any(str(name).startswith("jogak.") for name in op.attributes):
+        return False
+    parallel = all("parallel" in str(kind) for kind in op.attributes["iterator_types"])
+    maps = [ir.AffineMapAttr(attribute).value for attribute in op.attributes["indexing_maps"]]
+    block = op.regions[0].blocks[0]
+    unread = not list(block.arguments[0].uses)
+    plain = maps[0] == ir.AffineMap.get_identity(maps[0].n_dims, op.context)
+    if not (parallel and unread and plain):
+        return False
+    return all(_is_scalar_constant_or_inside(value, op) for value in region_values(op))
+
+
+def _is_scalar_constant_or_inside(value: ir.Value, op: ir.Operation) -> bool:
+    if isinstance(value, ir.BlockArgument):
+        return bool(value.owner == op.regions[0].blocks[0])
+    inside = bool(value.owner.operation.parent == op)
+    return inside or (value.owner.name == "arith.constant" and not is_tensor(value))
 
 
 @dataclass

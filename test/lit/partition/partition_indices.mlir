@@ -132,3 +132,34 @@ func.func @main(%u: tensor<8x64xf32> {jogak.constraint = "[b, _]"}, %i: tensor<8
   } -> tensor<4096x64xf32>
   return %y : tensor<4096x64xf32>
 }
+
+// -----
+
+#id = affine_map<(i) -> (i)>
+
+// What is computed from indices alone is made where it is needed, for each use as it is needed there.
+
+// CHECK-LABEL: func.func @main
+// CHECK-NOT: shard.all_
+// CHECK-COUNT-2: linalg.index 0
+// CHECK-NOT: shard.all_
+shard.grid @mesh(shape = 2x2) {jogak.axes = ["a", "b"]}
+func.func @main(%x: tensor<16xindex> {jogak.constraint = "[a]"}, %z: tensor<16xindex> {jogak.constraint = "[b]"}) -> (tensor<16xindex>, tensor<16xindex>) {
+  %e = tensor.empty() : tensor<16xindex>
+  %y = linalg.generic {indexing_maps = [#id], iterator_types = ["parallel"]} outs(%e : tensor<16xindex>) {
+  ^bb0(%o: index):
+    %i = linalg.index 0 : index
+    linalg.yield %i : index
+  } -> tensor<16xindex>
+  %p = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]} ins(%x, %y : tensor<16xindex>, tensor<16xindex>) outs(%e : tensor<16xindex>) {
+  ^bb0(%c: index, %d: index, %o: index):
+    %s = arith.addi %c, %d : index
+    linalg.yield %s : index
+  } -> tensor<16xindex>
+  %q = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]} ins(%z, %y : tensor<16xindex>, tensor<16xindex>) outs(%e : tensor<16xindex>) {
+  ^bb0(%c: index, %d: index, %o: index):
+    %s = arith.muli %c, %d : index
+    linalg.yield %s : index
+  } -> tensor<16xindex>
+  return %p, %q : tensor<16xindex>, tensor<16xindex>
+}

@@ -1,7 +1,8 @@
 """Several collectives as one on a buffer that holds all their operands side by side.
 
 An all-reduce does not care where an element lies: the buffer is a row. What a reduce-scatter gives to each device, and
-what an all-gather takes from it, is a row of a matrix with a row for each device of the group.
+what an all-gather takes from it, is a row of a matrix with a row for each device of the group. A small all-reduce can
+be part of a reduce-scatter: it is in every row.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ def emit_bucket(members: Sequence[ir.Operation], devices: int) -> list[ir.Value]
     Returns:
         for each member what replaces its result; the last is made last.
     """
-    first, loc = members[0], members[-1].location
+    first, loc = lead_of(members), members[-1].location
     ip = ir.InsertionPoint.after(members[-1])
     with ip, loc:
-        rows = [_packed(op, devices, ip, loc) for op in members]
+        rows = [
+            _repeated(op, devices, ip, loc) if op.name != first.name else _packed(op, devices, ip, loc)
+            for op in members
+        ]
         widths = [shape_of(row)[-1] for row in rows]
         rank, total = len(shape_of(rows[0])), sum(widths)
         buffer = _concatenated(rows, total)
@@ -61,6 +65,21 @@ def emit_bucket(members: Sequence[ir.Operation], devices: int) -> list[ir.Value]
             piece = _slice(made, sum(widths[:number]), widths[number])
             results.append(_unpacked(op, piece, devices, ip, loc))
         return results
+
+
+def lead_of(members: Sequence[ir.Operation]) -> ir.Operation:
+    """The member that says what the bucket is: a reduce-scatter among all-reduces, otherwise the first."""
+    return next((op for op in members if op.name != ALL_REDUCE), members[0])
+
+
+def _repeated(op: ir.Operation, devices: int, ip: ir.InsertionPoint, loc: ir.Location) -> ir.Value:
+    """The operand of an all-reduce, once for each device."""
+    value = op.operands[0]
+    size = prod(shape_of(value))
+    row = reshape(value, (size,), ip=ip, loc=loc)
+    type_ = ir.RankedTensorType.get([devices, size], ir.RankedTensorType(value.type).element_type)
+    map_ = ir.AffineMap.get(2, 0, [ir.AffineDimExpr.get(1)])
+    return elementwise([row], [map_], type_, lambda element: element)
 
 
 def _told(members: Sequence[ir.Operation]) -> str:
