@@ -80,3 +80,39 @@ func.func @loss(%loss: tensor<f32>, %grad: tensor<8xf32>) -> (tensor<f32>, tenso
   %1 = shard.reduce_scatter %grad on @mesh grid_axes = [0] scatter_dim = 0 : tensor<8xf32> -> tensor<4xf32>
   return %0, %1 : tensor<f32>, tensor<4xf32>
 }
+
+// -----
+
+shard.grid @mesh(shape = 2)
+
+#id = affine_map<(i) -> (i)>
+
+// The third sum needs the second one, which is done earlier: it stays where it is.
+
+// CHECK-LABEL: func.func @chain
+// CHECK: shard.all_reduce {{.*}} : tensor<8xf32> -> tensor<8xf32>
+// CHECK: arith.mulf
+// CHECK: shard.all_reduce {{.*}} : tensor<4xf32> -> tensor<4xf32>
+func.func @chain(%x: tensor<4xf32>, %y: tensor<4xf32>) -> tensor<8xf32> {
+  %e = tensor.empty() : tensor<4xf32>
+  %0 = shard.all_reduce %x on @mesh grid_axes = [0] : tensor<4xf32> -> tensor<4xf32>
+  %1 = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]} ins(%0, %x : tensor<4xf32>, tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %m = arith.addf %a, %b : f32
+    linalg.yield %m : f32
+  } -> tensor<4xf32>
+  %2 = shard.all_reduce %y on @mesh grid_axes = [0] : tensor<4xf32> -> tensor<4xf32>
+  %3 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]} ins(%2 : tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    %m = arith.mulf %a, %a : f32
+    linalg.yield %m : f32
+  } -> tensor<4xf32>
+  %4 = shard.all_reduce %3 on @mesh grid_axes = [0] : tensor<4xf32> -> tensor<4xf32>
+  %5 = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]} ins(%1, %4 : tensor<4xf32>, tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %m = arith.addf %a, %b : f32
+    linalg.yield %m : f32
+  } -> tensor<4xf32>
+  %6 = shard.all_gather %5 on @mesh grid_axes = [0] gather_axis = 0 : tensor<4xf32> -> tensor<8xf32>
+  return %6 : tensor<8xf32>
+}

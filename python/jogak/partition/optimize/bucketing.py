@@ -142,6 +142,8 @@ class _Walk:
                         each.move_before(op)
                         self.early.add(numbers[each])
                     self.add(other)
+                    dependent.update(other.results)
+                    between = [each for each in between if each not in moved]
                     continue
             between.append(other)
 
