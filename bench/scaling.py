@@ -7,6 +7,7 @@ their sum relative to the first row. A meta-device model is compiled; no weight 
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 
 from jogak.autoshard.plan import SearchOptions, pose
@@ -46,6 +47,7 @@ def main() -> None:
     machine = load_machine("a100-80g")
     print("layers | mesh | ops | decisions | pose s | solve s | search s | relative | objective ms | gap")
     base = None
+    gc.disable()  # as the compiler does behind the import
     for layers in options.layers:
         graph = read(options.model, layers)
         for devices in options.devices if layers == options.layers[0] else options.devices[1:2]:
