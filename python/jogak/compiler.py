@@ -23,9 +23,10 @@ from jogak.ir.grid import declare_mesh, find_mesh
 from jogak.ir.module import main_function
 from jogak.ir.options import format_value
 from jogak.ir.pass_manager import run_pipeline
-from jogak.ir.pipelines import NORMALIZE, partition_pipeline
+from jogak.ir.pipelines import NORMALIZE, fit_pipeline, partition_pipeline
 from jogak.registry import Registry, registry_of
 from jogak.report.coverage import Coverage, coverage
+from jogak.report.memory import recomputed
 from jogak.report.promise import Promise, memory_warning, promise
 from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
 from jogak.sharding.constraints import Constraint, resolve
@@ -56,6 +57,7 @@ class Compilation:
         coverage: which ops a rule covers; None before the shard phase.
         promise: the prediction for one device; None before the partition phase.
         search: what the search found; None when it decided nothing.
+        remat: what is computed again so that it fits; None when nothing is.
         seconds: wall time of each phase.
         diagnostics: warnings and remarks of the passes.
     """
@@ -71,6 +73,7 @@ class Compilation:
     coverage: Coverage | None = None
     promise: Promise | None = None
     search: SearchReport | None = None
+    remat: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
@@ -151,6 +154,7 @@ def _compile(
         "normalize": _normalize,
         "shard": _shard,
         "partition": _partition,
+        "fit": _fit,
     }
     for phase in PHASES[1 : PHASES.index(stop_after) + 1]:
         with _phase(phase, seconds, progress), paused_collector():
@@ -265,6 +269,19 @@ def _partition(made: Compilation, registry: Registry) -> None:
     machine, model = format_value(made.configuration.machine), format_value(made.configuration.cost_model)
     _run(made, made.device, partition_pipeline(f"machine={machine} cost-model={model}"), registry)
     made.promise = promise(main_function(made.device).operation, made.mesh, made.cost)
+
+
+def _fit(made: Compilation, registry: Registry) -> None:
+    assert made.device is not None, "the partition phase made it"
+    assert made.promise is not None, "the partition phase made it"
+    before = made.promise.peak_memory_bytes
+    asked = made.configuration
+    options = {"memory": asked.memory, "machine": asked.machine, "cost-model": asked.cost_model}
+    written = " ".join(f"{name}={format_value(value)}" for name, value in options.items())
+    _run(made, made.device, fit_pipeline(written), registry)
+    function = main_function(made.device).operation
+    made.promise = promise(function, made.mesh, made.cost)
+    made.remat = recomputed(function, made.mesh, made.cost, before)
     warning = memory_warning(made.promise, made.cost.machine, made.configuration.model)
     if warning is not None:
         made.diagnostics.append(warning)

@@ -10,7 +10,7 @@ from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
 from jogak.ingress.options import Autocast, ImportOptions, Loss, Optimizer, OptimizerKind
 
-PHASES = ("import", "normalize", "shard", "partition")
+PHASES = ("import", "normalize", "shard", "partition", "fit")
 """Phases of the compiler in order; `--compile-to` stops after one of them."""
 
 OPTIMIZERS = get_args(OptimizerKind)
@@ -36,6 +36,7 @@ class Configuration:
         cost_model: name of the cost model.
         searched: what the search decides. The mesh of a configuration whose mesh is searched says how many devices.
         search_seconds: time limit of the solver on one mesh.
+        memory: bytes of a device: `auto` (the machine's), `16GiB`, `0.5x` of the peak, or `min`.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Configuration:
     cost_model: str = ROOFLINE
     searched: Searched = "nothing"
     search_seconds: float = 20.0
+    memory: str = "auto"
 
     def to_json(self) -> dict[str, Any]:
         """The form that the manifest holds."""
@@ -62,6 +64,7 @@ class Configuration:
             "cost_model": self.cost_model,
             "searched": self.searched,
             "search_time_limit": self.search_seconds,
+            "memory": self.memory,
         }
 
     @staticmethod
@@ -73,6 +76,9 @@ class Configuration:
             optimizer = Optimizer(**{**optimizer, "betas": tuple(optimizer["betas"])})
         constraints = [(pattern, source) for pattern, source in data["constraints"]]
         options = ImportOptions(optimizer=optimizer, **raw)
-        taken = {key: data[key] for key in ("model", "mesh", "target", "plugins", "machine", "cost_model", "searched")}
+        taken = {
+            key: data[key]
+            for key in ("model", "mesh", "target", "plugins", "machine", "cost_model", "searched", "memory")
+        }
         limit = data["search_time_limit"]
         return Configuration(options=options, constraints=constraints, search_seconds=limit, **taken)

@@ -39,6 +39,7 @@ def compile_command(
     search_time_limit: Annotated[float, typer.Option(help="seconds of the solver on one mesh")] = 20.0,
     machine: Annotated[str, typer.Option(help="preset (jogak machine list) or a machine file")] = DEFAULT_MACHINE,
     cost_model: Annotated[str, typer.Option(help="what prices programs (jogak plugins lists them)")] = ROOFLINE,
+    memory: Annotated[str, typer.Option(help="of a device: auto (the machine's), 16GiB, 0.5x, min")] = "auto",
     train: Annotated[str | None, typer.Option(help="make a training step: sgd or adamw")] = None,
     loss: Annotated[str | None, typer.Option(help="loss on the model's output: cross_entropy or mse")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="of the optimizer; 0.001 by default")] = None,
@@ -78,7 +79,17 @@ def compile_command(
     searched = _searched(search, mesh, requests)
     placed = str(_mesh(devices, mesh))
     configuration = Configuration(
-        model, placed, options, requests, target, load_plugin or [], machine, cost_model, searched, search_time_limit
+        model,
+        placed,
+        options,
+        requests,
+        target,
+        load_plugin or [],
+        machine,
+        cost_model,
+        searched,
+        search_time_limit,
+        memory,
     )
     registry_of(configuration.plugins).target(target)
     if compile_to != PHASES[-1] or output is None:
@@ -177,7 +188,7 @@ def _print_phase(configuration: Configuration, phase: str, output: Path | None, 
     from jogak.report.output import write_text
 
     made = compile_configuration(configuration, stop_after=phase, strict=strict, progress=_progress)
-    text = print_module(made.program, elide=None, locations=True)
+    text = print_module(made.device or made.program, elide=None, locations=True)
     _tell_warnings(made)
     if output is None or str(output) == "-":
         sys.stdout.write(text)

@@ -16,6 +16,7 @@ from jogak.cli.compile import compile_command
 from jogak.cli.diff import diff
 from jogak.cli.doctor import doctor
 from jogak.cli.explain import explain
+from jogak.cli.frontier import frontier
 from jogak.cli.guard import guarded
 from jogak.cli.machine import machine_commands
 from jogak.cli.pack import pack
@@ -46,6 +47,7 @@ app.command("doctor")(doctor)
 app.command("solve")(solve)
 app.command("remat")(remat)
 app.command("pack")(pack)
+app.command("frontier")(frontier)
 
 
 @app.callback()

@@ -28,5 +28,14 @@ def partition_pipeline(options: str = "") -> str:
     )
 
 
+def fit_pipeline(options: str) -> str:
+    """From the program of one device to one that fits its memory, with the place of every value.
+
+    Args:
+        options: `memory=… machine=… cost-model=…`.
+    """
+    return f"builtin.module(jogak-rematerialize{{{options}}},jogak-plan-memory)"
+
+
 PARTITION = partition_pipeline()
 """The same for the default machine."""

@@ -36,6 +36,8 @@ class TapeReading:
         uses: for each step the operands and captured values that it reads at run time.
         ambient: ops that do nothing at run time: constants, fills that kernels do themselves, empty tensors.
         views: results that are names for bytes of another value, with their ops.
+        sources: the value that each of them is a view of.
+        splats: values that hold one number everywhere.
     """
 
     tape: Tape = field(default_factory=lambda: Tape((), (), 0, frozenset()))
@@ -45,6 +47,8 @@ class TapeReading:
     uses: list[list[ir.Value]] = field(default_factory=list)
     ambient: list[ir.Operation] = field(default_factory=list)
     views: dict[ir.Value, ir.Operation] = field(default_factory=dict)
+    sources: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    splats: set[ir.Value] = field(default_factory=set)
 
     def add(self, value: ir.Value) -> int:
         """Give a value the next number."""
@@ -83,7 +87,7 @@ def read_tape(function: ir.Operation, seconds: Seconds = lambda op: 0.0) -> Tape
     uses = [list(_uses(op, form, splats, outside)) for op, form in zip(operations, forms, strict=True)]
     needed = {value for values in uses for value in values} | set(terminator.operands)
     updates = _updates(function, terminator)
-    made = TapeReading()
+    made = TapeReading(splats=splats)
     for argument in block.arguments:
         made.add(argument)
     steps: list[Step] = []
@@ -92,6 +96,7 @@ def read_tape(function: ir.Operation, seconds: Seconds = lambda op: 0.0) -> Tape
             made.ambient.append(op)
         elif is_view(op) and op.results[0] not in splats:
             made.views[op.results[0]] = op
+            made.sources[op.results[0]] = op.operands[0]
             made.numbers[op.results[0]] = made.numbers[op.operands[0]]
         else:
             steps.append(_step(made, op, form, used, updates, seconds))

@@ -35,6 +35,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 PROGRAM = "program.mlir"
 DEVICE = "device.mlir"
+MEMORY = "memory.json"
 _AGAIN = "compile the model again"
 _READ = ("configuration", "mesh", "arguments", "results", "modules", "weights", "reference", "predicted")
 """What other commands need from a manifest."""
@@ -58,7 +59,7 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "reference": "pytorch" if made.reference else "program",
         "predicted": _predicted(made.promise or Promise(), made),
         "search": None if made.search is None else made.search.to_json(),
-        "remat": None,
+        "remat": made.remat,
         "phases": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in made.seconds.items()],
         "coverage": made.coverage.to_json() if made.coverage else None,
         "warnings": [diagnostic.render() for diagnostic in made.diagnostics],

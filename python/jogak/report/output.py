@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jogak.errors import JogakError
-from jogak.ir.module import print_module
+from jogak.ir.module import main_function, print_module
 from jogak.registry import registry_of
-from jogak.report.manifest import DEVICE, MANIFEST, PROGRAM, build_manifest, dump, tensor_files
+from jogak.report.manifest import DEVICE, MANIFEST, MEMORY, PROGRAM, build_manifest, dump, tensor_files
+from jogak.report.memory import memory_map
 
 if TYPE_CHECKING:
     from jogak.compiler import Compilation
@@ -67,6 +68,7 @@ def write_output(made: Compilation, folder: Path) -> None:
 def _fill(made: Compilation, work: Path) -> None:
     write_text(work / PROGRAM, print_module(made.program, elide=None, locations=True))
     write_text(work / DEVICE, print_module(made.device, elide=None, locations=True))
+    write_text(work / MEMORY, dump(memory_map(main_function(made.device).operation)))
     for name, values in tensor_files(made).items():
         from jogak.ingress.weights import write_weights
 

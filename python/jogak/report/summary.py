@@ -51,6 +51,12 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
             f"{duration(promise.communication_time_s)} communicating"
         )
         lines.append(f"  peak memory     {size(promise.peak_memory_bytes)} per device")
+        if made.remat is not None:
+            lines.append(
+                f"  recomputed      {made.remat['recomputed_ops']} ops, {1e3 * made.remat['added_time_s']:.3g} ms "
+                f"({made.remat['added_time_s'] / promise.step_time_s:.1%} of the step), instead of "
+                f"{size(made.remat['peak_without_bytes'])} per device"
+            )
         lines.append(f"  arithmetic      {promise.flops:.3g} operations per device")
     if covered is not None:
         lines += _coverage(covered)

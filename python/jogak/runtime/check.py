@@ -20,6 +20,7 @@ from jogak.ir.context import new_context, parse_file
 from jogak.report.manifest import file_of
 from jogak.runtime.compare import compare
 from jogak.runtime.counts import to_json
+from jogak.runtime.errors import SimulationError
 from jogak.runtime.program import load_program
 from jogak.runtime.sharded import shard_value, unshard_value
 from jogak.runtime.simulator import ONE_DEVICE, SimulationResult, simulate
@@ -146,6 +147,9 @@ class Simulated:
         lines.append(f"{len(self.results)} results")
         for kind, entry in to_json(self.result.collectives).items():
             lines.append(f"{kind}: {entry['count']} times, {entry['bytes']} bytes per device")
+        if self.result.memory:
+            used = self.result.memory[0]
+            lines.append(f"memory: {used.extent} bytes per device, as promised; {used.live} in use at most")
         return "\n".join(lines)
 
 
@@ -171,6 +175,12 @@ def simulate_folder(
         for device, piece in enumerate(shard_value(whole, Sharding.parse(argument["sharding"]), mesh)):
             per_device[device][argument["name"]] = piece
     result = simulate(program, mesh, per_device, precision="f64" if precision == "f64" else None)
+    for device, used in enumerate(result.memory):
+        promised = manifest["predicted"]["peak_memory_bytes"]
+        if not used.arena == used.extent == promised:
+            raise SimulationError(
+                f"device {device} used {used.extent} bytes of an arena of {used.arena}, promised were {promised}"
+            )
     results: dict[str, Tensor] = {}
     disagreement: dict[str, float] = {}
     for number, described in enumerate(manifest["results"]):

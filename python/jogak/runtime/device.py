@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from jogak.runtime import collectives
+from jogak.runtime.arena import Arena
 from jogak.runtime.counts import Counter
 from jogak.runtime.errors import SimulationError
 from jogak.runtime.kernels.build import build
@@ -91,12 +92,18 @@ def _argument(argument: Argument, inputs: Mapping[str, Tensor], device: int, pre
     return tensor.detach().to(dtype_of(argument.type.element, precision))
 
 
-def run(compiled: Compiled, mesh: Mesh, device: int, arguments: list[Tensor], counter: Counter) -> Coroutine:
-    """Run a program; it yields a request wherever it needs other devices, and returns its results."""
+def run(
+    compiled: Compiled, mesh: Mesh, device: int, arguments: list[Tensor], counter: Counter, arena: Arena | None = None
+) -> Coroutine:
+    """Run a program; it yields a request wherever it needs other devices, and returns its results.
+
+    Args:
+        arena: where its values lie; None leaves that to PyTorch.
+    """
     program = compiled.program
     values: list[Tensor | None] = [None] * program.values
     for argument, tensor in zip(program.arguments, arguments, strict=True):
-        values[argument.value] = tensor
+        values[argument.value] = arena.argument(argument.value, tensor, argument.type) if arena else tensor
     for step, kernel in zip(program.steps, compiled.kernels, strict=True):
         operands = [values[number] for number in step.operands]
         try:
@@ -109,16 +116,21 @@ def run(compiled: Compiled, mesh: Mesh, device: int, arguments: list[Tensor], co
         if found is None and isinstance(step, CollectiveStep):
             found = yield _request(step, mesh, device, operands)
         results = found if isinstance(found, tuple) else (found,)
+        if arena:
+            results = tuple(arena.store(step, [_present(each) for each in results]))
         for number, result in zip(step.results, results, strict=True):
             values[number] = result
         for number in step.frees:
             values[number] = None
-    return [_present(values[each.value]) for each in program.results]
+        if arena:
+            arena.free(step.frees)
+    if arena:
+        arena.check_guards()
+    return [_present(values[each.value]).clone() for each in program.results]
 
 
 def _present(tensor: Tensor | None) -> Tensor:
-    if tensor is None:
-        raise AssertionError("a value was freed before its last use")
+    assert tensor is not None, "a value was freed before its last use"
     return tensor.contiguous()
 
 
@@ -141,4 +153,6 @@ def _request(step: CollectiveStep, mesh: Mesh, device: int, operands: list[Tenso
         collective = replace(collective, peer=peer)
     group = mesh.group(device, collective.axes)
     tensor = _present(operands[0]) if operands else torch.empty(0)
+    if collective.kind == "send":  # the sender goes on, and may write over it
+        tensor = tensor.clone()
     return Request(device, step, collective, group, tensor)

@@ -15,6 +15,8 @@ from jogak.sharding.mesh import Mesh
 if TYPE_CHECKING:
     from torch_mlir import ir
 
+    from jogak.runtime.arena import ArenaPlan
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -111,6 +113,7 @@ class Program:
         steps: in order; each names the values that nothing reads after it.
         values: how many values there are.
         mesh: the mesh that collectives refer to; None when there is none.
+        arena: where every value lies; None in a program without a memory plan.
     """
 
     arguments: tuple[Argument, ...]
@@ -118,6 +121,7 @@ class Program:
     steps: Sequence[Step]
     values: int
     mesh: Mesh | None = None
+    arena: ArenaPlan | None = None
 
 
 def load_program(module: ir.Module) -> Program:

@@ -14,7 +14,9 @@ from torch_mlir.passmanager import PassManager
 
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
+from jogak.memory.attributes import ARENA, OFFSET
 from jogak.runtime import liveness
+from jogak.runtime.arena import ArenaPlan
 from jogak.runtime.attributes import Cache, read_dense
 from jogak.runtime.grid import read_collective, read_mesh
 from jogak.runtime.kernels import tensor_ops
@@ -59,7 +61,17 @@ def _read(module: ir.Module) -> Program:
     terminator = list(block.operations)[-1].operation
     results = _results(main, terminator, reader)
     steps = liveness.plan(reader.steps, [result.value for result in results])
-    return Program(arguments, results, steps, reader.next, reader.mesh.mesh)
+    return Program(arguments, results, steps, reader.next, reader.mesh.mesh, _arena(main, arguments, reader))
+
+
+def _arena(main: ir.OpView, arguments: Sequence[Argument], reader: _Reader) -> ArenaPlan | None:
+    """The offsets that `jogak-plan-memory` wrote; None where it did not run."""
+    if ARENA not in main.attributes:
+        return None
+    offsets = dict(reader.offsets)
+    for argument, notes in zip(arguments, _dictionaries(main, "arg_attrs", len(arguments)), strict=True):
+        offsets[argument.value] = int(notes[OFFSET].value)
+    return ArenaPlan(int(main.attributes[ARENA].value), offsets)
 
 
 def _dictionaries(main: ir.OpView, name: str, count: int) -> list[dict[str, Any]]:
@@ -102,6 +114,7 @@ class _Reader:
         self.numbers: dict[Any, int] = {}
         self.next = 0
         self.steps: list[Step] = []
+        self.offsets: dict[int, int] = {}
         self._scalars: dict[Any, str] = {}
         self._splats: dict[Any, str] = {}
 
@@ -113,9 +126,13 @@ class _Reader:
 
     def read(self, op: ir.Operation) -> None:
         """Append the steps of one op."""
-        name: str = op.name
-        if name in _SKIPPED:
-            return
+        if op.name not in _SKIPPED:
+            self._read(op, op.name)
+        if OFFSET in op.attributes:
+            held = zip(op.results, op.attributes[OFFSET], strict=True)
+            self.offsets.update((self.numbers[result], offset) for result, offset in held if offset >= 0)
+
+    def _read(self, op: ir.Operation, name: str) -> None:
         if name in _ALIASES:
             self.numbers.update(
                 {result: self.numbers[operand] for result, operand in zip(op.results, op.operands, strict=False)}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from jogak.runtime import collectives
+from jogak.runtime.arena import Arena
 from jogak.runtime.counts import CollectiveCounts, Counter, summarize
 from jogak.runtime.device import Compiled, Coroutine, Request, bind, compile_program, run
 from jogak.runtime.errors import SimulationError
@@ -38,10 +39,27 @@ class SimulationResult:
     Attributes:
         outputs: for each device its results, in the order of its program.
         collectives: how often and how much devices communicated.
+        memory: for each device what it used of its arena; empty when the programs have none, or in `f64`.
     """
 
     outputs: Sequence[list[Tensor]]
     collectives: CollectiveCounts
+    memory: Sequence[MemoryUse] = ()
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """What a device used of its arena.
+
+    Attributes:
+        arena: bytes that were planned.
+        extent: the end of the highest byte that held a value.
+        live: the most bytes that held values which were still needed.
+    """
+
+    arena: int
+    extent: int
+    live: int
 
 
 def simulate(
@@ -74,19 +92,29 @@ def simulate(
             raise SimulationError(f"a program for the mesh {program.mesh} cannot run on the mesh {mesh}")
     compiled = {id(program): compile_program(program, precision) for program in each}
     counters = [Counter() for _ in each]
+    planned = precision is None and all(program.arena is not None for program in each)
+    arenas = [Arena(program.arena, n) if planned and program.arena else None for n, program in enumerate(each)]
     with torch.no_grad():
         devices = [
-            _start(compiled[id(program)], mesh, device, inputs[device], counters[device])
+            _start(compiled[id(program)], mesh, device, inputs[device], counters[device], arenas[device])
             for device, program in enumerate(each)
         ]
         outputs = _Scheduler(mesh, devices, precision).run()
-    return SimulationResult(outputs, summarize([counter.table for counter in counters]))
+    used = tuple(MemoryUse(arena.plan.size, arena.extent, arena.peak) for arena in arenas if arena)
+    return SimulationResult(outputs, summarize([counter.table for counter in counters]), used)
 
 
-def _start(compiled: Compiled, mesh: Mesh, device: int, inputs: Mapping[str, Tensor], counter: Counter) -> Coroutine:
+def _start(
+    compiled: Compiled,
+    mesh: Mesh,
+    device: int,
+    inputs: Mapping[str, Tensor],
+    counter: Counter,
+    arena: Arena | None,
+) -> Coroutine:
     own = compiled.program.mesh
     named = mesh if own is None else own
-    return run(compiled, named, device, bind(compiled.program, inputs, device, compiled.precision), counter)
+    return run(compiled, named, device, bind(compiled.program, inputs, device, compiled.precision), counter, arena)
 
 
 def execute(

@@ -50,6 +50,7 @@ def test_compile_answers_on_stdout_and_writes_the_folder(jogak, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "device.mlir",
         "manifest.json",
+        "memory.json",
         "program.mlir",
     ]
 

@@ -1,0 +1,84 @@
+"""The pass `jogak-rematerialize`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch_mlir import ir
+
+from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine
+from jogak.cost.model import ROOFLINE, cost_model
+from jogak.ir.grid import find_mesh
+from jogak.ir.rewrite.build import functions
+from jogak.memory.emit import emit_sequence
+from jogak.memory.fit import fit, fit_least
+from jogak.memory.limits import budget_of, does_not_fit
+from jogak.memory.offsets import place
+from jogak.memory.reading import read_tape
+from jogak.memory.recompute import minimum_bytes
+from jogak.plugin import Pass
+from jogak.registry import active_registry
+from jogak.report.promise import op_seconds
+from jogak.sharding.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class Rematerialize(Pass):
+    """Compute values again instead of keeping them, until a per-device program fits its memory.
+
+    Anything may be done again, collectives too (a weight is gathered again in the backward pass), but for transfers
+    between two devices. Time is that of the cost model. What is done again stands right before its next reader.
+
+    Before: the program of one device.
+
+    After: the arena of the program, fragmentation included, is within the budget. Ops that are done again carry
+    `jogak.recompute_of`, which says what they repeat, and `jogak.recompute`, a number of their own; a target must put
+    an optimization barrier in front of their operands, so that no later CSE merges them back. A program that fits
+    stays as it is; one that fits in another order is only reordered.
+
+    Options:
+        memory: the budget of a device: `auto` (the machine's memory), bytes (`16GiB`), a share of the present peak
+            (`0.5x`) or `min`, the lowest that is found.
+        machine: preset or machine file: its memory, and what prices ops.
+        cost-model: what prices them.
+        time-limit: seconds of search; the result does not depend on it unless it runs out.
+
+    Failure: nothing that was found fits; the error lists what is alive at the worst point. Under `auto` the program
+    stays as low as was found, or as it was where nothing can fit; the driver warns.
+
+    Example:
+        ```mlir before
+        func.func @main(%x: tensor<16xf32>, %y: tensor<16xf32>) -> tensor<32xf32> {
+          %c = tensor.concat dim(0) %x, %y : (tensor<16xf32>, tensor<16xf32>) -> tensor<32xf32>
+          return %c : tensor<32xf32>
+        }
+        ```
+        ```mlir after
+        tensor.concat
+        ```
+    """
+
+    name: ClassVar[str] = "jogak-rematerialize"
+    memory: str = "auto"
+    machine: str = DEFAULT_MACHINE
+    cost_model: str = ROOFLINE
+    time_limit: float = 20.0
+
+    def run(self, module: ir.Module) -> None:
+        machine = load_machine(self.machine)
+        mesh = find_mesh(module) or Mesh(("device",), (1,))
+        cost = cost_model(self.cost_model, machine, mesh, active_registry())
+        for function in functions(module):
+            reading = read_tape(function, lambda op: op_seconds(op, mesh, cost))
+            if self.memory == "min":
+                found = fit_least(reading.tape, time_limit=self.time_limit)
+            else:
+                budget = budget_of(self.memory, machine.device.memory_bytes, lambda: place(reading.tape).arena)  # noqa: B023
+                if self.memory == "auto" and minimum_bytes(reading.tape) > budget:
+                    continue  # nothing fits: the driver tells by how much
+                found = fit(reading.tape, budget, time_limit=self.time_limit)
+                if not found.fits and self.memory != "auto":
+                    does_not_fit(function, reading, found)
+            if list(found.sequence) != list(range(len(reading.tape.steps))):
+                emit_sequence(function, reading, found.sequence)

@@ -1,0 +1,81 @@
+"""Makes the program of one device fit a budget: order first, then rematerialization, with offsets that prove it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jogak.memory.offsets import Placement, place
+from jogak.memory.order import low_order
+from jogak.memory.recompute import minimum_bytes, recompute
+from jogak.memory.tape import Tape
+
+_ATTEMPTS = 4
+"""How often the peak is lowered by what packing lost."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A sequence for a budget.
+
+    Attributes:
+        sequence: steps in order, with repeats.
+        placement: its buffers and offsets.
+        budget: bytes that were asked for.
+        fits: whether the arena is within the budget.
+        peak_without: bytes without repeats, in the best order.
+        added_seconds: of the repeats.
+        bound_seconds: no plan with this order of first computations adds less.
+        minimum_bound: bytes that no plan can go below.
+    """
+
+    sequence: Sequence[int]
+    placement: Placement
+    budget: int
+    fits: bool
+    peak_without: int
+    added_seconds: float = 0.0
+    bound_seconds: float = 0.0
+    minimum_bound: int = 0
+
+
+def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40) -> Fit:
+    """The cheapest sequence that was found whose arena is within a budget; the lowest one if none is.
+
+    The program's own order stays where it fits. Where packing loses bytes, the peak is lowered by as many.
+    """
+    own = place(tape, enough=budget)
+    if own.arena <= budget:
+        return Fit(range(len(tape.steps)), own, budget, True, own.arena, minimum_bound=minimum_bytes(tape))
+    order = low_order(tape)
+    ordered = place(tape, order, enough=budget)
+    minimum = minimum_bytes(tape)
+    if ordered.arena <= budget:
+        return Fit(order, ordered, budget, True, ordered.arena, minimum_bound=minimum)
+    target, end = budget, time.monotonic() + time_limit
+    for attempt in range(_ATTEMPTS):
+        left = max(end - time.monotonic(), time_limit / 4)
+        plan = recompute(tape, order, target, time_limit=left, improve=0 if attempt else improve)
+        placed = place(tape, plan.sequence, enough=budget, time_limit=1.0)
+        fits = plan.fits and placed.arena <= budget
+        made = Fit(plan.sequence, placed, budget, fits, ordered.arena, plan.added_seconds, plan.bound_seconds, minimum)
+        if fits or not plan.fits:
+            break
+        target -= max(placed.arena - budget, budget // 500)
+    return made
+
+
+def fit_least(tape: Tape, *, time_limit: float = 20.0) -> Fit:
+    """A sequence whose arena is as small as was found: halves the distance to what is proven impossible."""
+    low = minimum_bytes(tape)
+    best = fit(tape, low, time_limit=time_limit / 4, improve=0)
+    for _ in range(6):
+        if best.placement.arena - low <= max(64, best.placement.arena // 100):
+            break
+        budget = (low + best.placement.arena) // 2
+        found = fit(tape, budget, time_limit=time_limit / 8, improve=0)
+        if found.placement.arena < best.placement.arena:
+            best = found
+        low = low if found.fits else budget
+    return best

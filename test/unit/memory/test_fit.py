@@ -1,0 +1,161 @@
+"""Programs that are made to fit: the peak that was promised, the same bits, and an arena that catches wrong offsets."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+from torch_mlir import ir
+
+from jogak.compiler import compile_configuration
+from jogak.configuration import Configuration
+from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.ir.context import new_context
+from jogak.ir.module import main_function
+from jogak.ir.pass_manager import run_pipeline
+from jogak.memory.attributes import ARENA, OFFSET
+from jogak.memory.fit import fit
+from jogak.memory.order import low_order
+from jogak.memory.recompute import lower_bound, minimum_bytes
+from jogak.memory.tape import Step, Tape, lay_out
+from jogak.memory.trace import arrays_of, trace
+from jogak.report.memory import memory_map
+from jogak.runtime.program import load_program
+from jogak.runtime.simulator import SimulationError, simulate
+from jogak.runtime.values import drawn_values
+from jogak.sharding.mesh import Mesh
+
+MODEL = "zoo:gpt2?layers=2&heads=2&width=16&vocab=40&context=32&batch=8&sequence=32"
+
+
+def training_like(seed: int, steps: int = 40) -> Tape:
+    """A chain with skips, then the same chain backwards, which reads what the forward one made."""
+    random = Random(seed)
+    sizes = [64, 64]
+    made: list[Step] = []
+    forward = []
+    for _ in range(steps):
+        reads = {len(sizes) - 1, *random.sample(range(1, len(sizes)), min(2, len(sizes) - 1) * (random.random() < 0.4))}
+        sizes.append(64 * random.randint(1, 8))
+        forward.append(len(sizes) - 1)
+        made.append(Step(tuple(sorted(reads)), (len(sizes) - 1,), (tuple(reads - {0, 1}),), random.uniform(1, 9)))
+    for value in reversed(forward):
+        sizes.append(64 * random.randint(1, 8))
+        made.append(Step((len(sizes) - 2, value), (len(sizes) - 1,), ((len(sizes) - 2,),), random.uniform(1, 9)))
+    return Tape(made, sizes, 2, frozenset({len(sizes) - 1}))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_machine_code_agrees_with_the_definition(seed):
+    tape = training_like(seed)
+    random = Random(seed)
+    sequence = list(range(len(tape.steps)))
+    for _ in range(20):
+        place = random.randrange(1, len(sequence))
+        sequence.insert(place, random.choice(sequence[:place]))
+    assert trace(arrays_of(tape), sequence).live.tolist() == lay_out(tape, sequence).live
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_orders_are_complete_and_never_higher(seed):
+    tape = training_like(seed)
+    order = low_order(tape)
+    assert sorted(order) == list(range(len(tape.steps)))
+    assert lay_out(tape, order).peak <= lay_out(tape).peak
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_budgets_are_kept_and_bounded(seed):
+    tape = training_like(seed)
+    base, least = lay_out(tape).peak, minimum_bytes(tape)
+    fitted = 0
+    for share in (0.9, 0.7, 0.5):
+        found = fit(tape, int(share * base))
+        peak = lay_out(tape, found.sequence).peak
+        assert least <= peak <= found.placement.arena
+        if found.fits:
+            fitted += 1
+            assert found.placement.arena <= share * base
+            again = sum(tape.steps[step].seconds for step in found.sequence) - sum(s.seconds for s in tape.steps)
+            assert found.added_seconds == pytest.approx(again)
+            assert found.bound_seconds <= found.added_seconds + 1e-9
+    assert fitted >= 1
+
+
+def test_the_bound_is_the_optimum_where_one_value_has_to_go():
+    steps = [
+        Step((0,), (1,), seconds=3.0),
+        Step((0,), (2,), seconds=1.0),
+        Step((0,), (3,)),
+        Step((3,), (4,)),
+        Step((1, 2, 4), (5,)),
+    ]
+    tape = Tape(steps, [64, 64, 64, 256, 64, 64], 1, frozenset({5}))
+    budget = lay_out(tape).peak - 64
+    found = fit(tape, budget)
+    assert found.fits
+    assert lower_bound(tape, range(5), budget) <= 1.0
+    assert found.added_seconds <= 1.0
+
+
+@pytest.fixture(scope="module", params=["data=1", "data=2,model=2"])
+def device(request) -> tuple[str, Mesh]:
+    shard = (
+        [("tokens=[data, _]", "test"), ("blocks.*.mlp.up.weight=[model, _]", "test")] if "," in request.param else []
+    )
+    options = ImportOptions(Optimizer("adamw"))
+    made = compile_configuration(Configuration(MODEL, request.param, options, shard), stop_after="partition")
+    return made.device.operation.get_asm(enable_debug_info=True), made.mesh
+
+
+def run(text: str, mesh: Mesh, pipeline: str):
+    module = ir.Module.parse(text, new_context())
+    if pipeline:
+        run_pipeline(module, f"builtin.module({pipeline})")
+    program = load_program(module)
+    interface = [
+        {"name": a.name, "shape": a.type.shape, "element": a.type.element, "role": a.role} for a in program.arguments
+    ]
+    inputs = [drawn_values(interface, seed) for seed in range(mesh.devices)]
+    return module, simulate(program, mesh, inputs)
+
+
+def equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one.nan_to_num(nan=7.0), other.nan_to_num(nan=7.0))
+
+
+@pytest.mark.parametrize("memory", ["1x", "0.8x", "min"])
+def test_measured_is_promised_and_bits_stay_the_same(device, memory):
+    text, mesh = device
+    _, plain = run(text, mesh, "")
+    module, planned = run(text, mesh, f"jogak-rematerialize{{memory={memory}}},jogak-plan-memory,cse")
+    arena = int(main_function(module).attributes[ARENA].value)
+    live = memory_map(main_function(module).operation)["live_peak_bytes"]
+    assert [(use.extent, use.live) for use in planned.memory] == [(arena, live)] * mesh.devices
+    for one, other in zip(plain.outputs, planned.outputs, strict=True):
+        assert all(equal(a, b) for a, b in zip(one, other, strict=True))
+    assert ("jogak.recompute_of" in str(module)) == (memory != "1x")
+
+
+def test_a_wrong_offset_is_caught(device):
+    text, mesh = device
+    module, _ = run(text, mesh, "jogak-plan-memory")
+    operations = [view.operation for view in main_function(module).operation.regions[0].blocks[0].operations]
+    placed = [op for op in operations if OFFSET in op.attributes and len(op.results) == 1]
+    caught = 0
+    for op in placed[40:48]:
+        kept = op.attributes[OFFSET]
+        with module.context:
+            op.attributes[OFFSET] = ir.DenseI64ArrayAttr.get([0])
+        program = load_program(module)
+        interface = [
+            {"name": a.name, "shape": a.type.shape, "element": a.type.element, "role": a.role}
+            for a in program.arguments
+        ]
+        try:
+            simulate(program, mesh, [drawn_values(interface, seed) for seed in range(mesh.devices)])
+        except SimulationError as error:
+            caught += "would overwrite bytes" in str(error)
+        op.attributes[OFFSET] = kept
+    assert caught == 8
