@@ -78,7 +78,7 @@ class Search(Pass):
         cost = cost_model(self.cost_model, machine, mesh, registry)
         reading = read_graph(function, registry.rules())
         limit = None if self.memory < 0 else float(self.memory or machine.device.memory_bytes)
-        options = SearchOptions(limit, self.time_limit, self.split_heavy, False if self.unfolded else None)
+        options = SearchOptions(limit, self.time_limit, self.split_heavy, folded=False if self.unfolded else None)
         seeds = read_constraints(function, reading, mesh)
         model, outcome, plan = search_plan(reading.graph, cost, seeds, options)
         if plan is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch_mlir import ir
@@ -24,6 +24,9 @@ from jogak.sharding.constraints import Constraint, Seed, resolve
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
 
+RECOMPUTED_SHARES = (1.0, 0.6, 0.35, 0.2)
+"""Shares of the memory of activations that are tried in turn: how much recomputation after the search may save."""
+
 
 @dataclass(frozen=True)
 class SearchReport:
@@ -31,9 +34,12 @@ class SearchReport:
 
     Attributes:
         found: the best plan on each mesh, the fastest first.
+        recomputed: the share of what ops make that the memory was searched with; below 1 the phase `fit` has to
+            recompute the rest.
     """
 
     found: Sequence[Found]
+    recomputed: float = 1.0
 
     @property
     def mesh(self) -> Mesh:
@@ -54,6 +60,7 @@ class SearchReport:
             "variables": best.variables,
             "decisions": len(model.members),
             "sites": len(model.sites.sites),
+            "recomputed_share": self.recomputed,
             "meshes": [each.to_json() for each in self.found],
         }
 
@@ -64,6 +71,8 @@ class SearchReport:
             f"  searched        {duration(best.objective)} a step, no plan below {duration(best.lower_bound)} "
             f"(gap {best.gap:.2%}), {best.variables} decisions"
         )
+        if self.recomputed < 1:
+            yield f"    fits when values are recomputed: with {self.recomputed:.0%} of what ops make alive at once"
         for each in self.found[1:4]:
             told = duration(each.outcome.objective) if each.plan is not None else "does not fit"
             yield f"    on {each.mesh}: {told}"
@@ -93,7 +102,10 @@ def search_program(
         own = read_constraints(function, reading, mesh)
         return [*own, *(Seed(reading.graph.arguments[s.value], s.dims, s.priority, s.source) for s in on_mesh[mesh])]
 
-    found = search_meshes(reading.graph, meshes, price, seeds_on, options)
+    for share in RECOMPUTED_SHARES:
+        found = search_meshes(reading.graph, meshes, price, seeds_on, replace(options, recomputed=share))
+        if found[0].plan is not None:
+            break
     best = found[0]
     if best.plan is None:
         closest = min(found, key=lambda each: each.outcome.peak_bytes)
@@ -102,7 +114,7 @@ def search_program(
     declare_mesh(module, best.mesh)
     write_constraints(function, {seed.value: seed for seed in on_mesh[best.mesh]})
     annotate_plan(module, function, reading, best.outcome, best.plan, best.model)
-    return SearchReport(found)
+    return SearchReport(found, share)
 
 
 def _seeds(

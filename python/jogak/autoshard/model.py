@@ -13,7 +13,7 @@ from jogak.autoshard.sites import OpSite, Site, Sites, StoredSite, bytes_of, is_
 from jogak.autoshard.transitions import Transitions
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
-from jogak.sharding.assignment import local_share
+from jogak.sharding.assignment import exchange_seconds, local_share
 from jogak.sharding.graph import Node, Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.rule import FactorKind
@@ -116,6 +116,7 @@ def build_model(sites: Sites, decision: Sequence[int], cost: CostModel, *, split
         site = sites.sites[each[0]]
         if isinstance(site, OpSite):
             made.compute[number] += len(each) * kernel_seconds(site, sites, cost)
+            made.communicate[number] += len(each) * _halo_seconds(site, sites, cost)
             if split_heavy:
                 made.compute[number] += _refuse_idle(site, sites)
     _add_links(made, transitions)
@@ -145,6 +146,19 @@ def kernel_seconds(site: OpSite, sites: Sites, cost: CostModel) -> Floats:
             known[priced] = cost.kernel(element, node.flops * priced[0], priced[1])
         found[number] = known[priced]
     return found
+
+
+def _halo_seconds(site: OpSite, sites: Sites, cost: CostModel) -> Floats:
+    """Seconds of halo exchanges by strategy."""
+    rule = site.node.rule
+    if not any(factor.windows for factor in rule.factors):
+        return np.zeros(len(site))
+    windowed = [number for number, factor in enumerate(rule.factors) if factor.windows]
+    return np.array([
+        exchange_seconds(site.node, each.assignment, sites.values, sites.mesh, cost)
+        if any(each.factors[number] for number in windowed) else 0.0
+        for each in site.strategies
+    ])  # fmt: skip
 
 
 def _touched(node: Node, strategy: Strategy, sites: Sites) -> float:

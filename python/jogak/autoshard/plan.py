@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jogak.autoshard.folding import fold
 from jogak.autoshard.model import Model, build_model
@@ -28,12 +28,14 @@ class SearchOptions:
         limit: bytes of a device's memory; None for no limit.
         time_limit: seconds for the solver.
         split_heavy: contractions must be split by every axis that can split them.
+        recomputed: the share of what ops make that may be alive at once, when the rest is recomputed.
         folded: whether repeated layers share decisions; None: when the program is large.
     """
 
     limit: float | None = None
     time_limit: float = 20.0
     split_heavy: bool = False
+    recomputed: float = 1.0
     folded: bool | None = None
 
 
@@ -43,7 +45,14 @@ def pose(graph: Graph, cost: CostModel, seeds: Sequence[Seed], options: SearchOp
     sites = find_sites(graph, mesh, given_shardings(graph, cost, seeds))
     large = len(graph.nodes) >= LARGE if options.folded is None else options.folded
     decision = fold(sites) if large else list(range(len(sites.sites)))
-    return build_model(sites, decision, cost, split_heavy=options.split_heavy)
+    model = build_model(sites, decision, cost, split_heavy=options.split_heavy)
+    if options.recomputed < 1:
+        arguments = set(graph.arguments)
+        model.holds = [
+            hold if hold.value in arguments else replace(hold, bytes=options.recomputed * hold.bytes)
+            for hold in model.holds
+        ]
+    return model
 
 
 def search_plan(

@@ -14,7 +14,7 @@ from math import prod
 
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
-from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node
+from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node, Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import local_size
 from jogak.sharding.projection import Assignment, Axes, is_expressible, project
@@ -132,7 +132,7 @@ def _price(
             wanted = node.rule.placement(dims, assignment)
             seconds += move(value, shardings[value], wanted, graph, mesh, cost)
             touched += _local_bytes(value, wanted, graph, mesh)
-    seconds += _exchanges(node, assignment, graph, mesh, cost)
+    seconds += exchange_seconds(node, assignment, graph.values, mesh, cost)
     for number, value in enumerate(node.results):
         made = node.rule.result_placement(number, assignment)
         target = shardings[value]
@@ -142,8 +142,8 @@ def _price(
     return seconds + cost.kernel(_element(node, graph), node.flops * local_share(node, assignment, mesh), touched)
 
 
-def _exchanges(node: Node, assignment: Assignment, graph: Graph, mesh: Mesh, cost: CostModel) -> float:
-    """Seconds of the halo exchanges, and of copying pieces with their margins."""
+def exchange_seconds(node: Node, assignment: Assignment, values: Sequence[Value], mesh: Mesh, cost: CostModel) -> float:
+    """Seconds of the halo exchanges of an op, and of copying pieces with their margins."""
     seconds = 0.0
     for factor, axes in assignment.items():
         for window in node.rule.factors[factor].windows:
@@ -151,7 +151,8 @@ def _exchanges(node: Node, assignment: Assignment, graph: Graph, mesh: Mesh, cos
             made = exchange(window, mesh.size(axes))
             if value is None or made is None:
                 continue
-            held = _local_bytes(value, node.rule.placement(node.rule.operands[window.operand], assignment), graph, mesh)
+            placed = node.rule.placement(node.rule.operands[window.operand], assignment)
+            held = prod(placed.local_shape(values[value].shape, mesh)) * ELEMENT_BYTES.get(values[value].element, 4)
             piece = window.extent if window.whole else local_size(window.extent, mesh.size(axes))
             if made.low or made.high:
                 seconds += cost.collective("send", axes, held * (made.low + made.high) / piece)
