@@ -12,7 +12,7 @@ from torch_mlir import ir
 
 from jogak.autoshard.driver import SearchReport, search_program
 from jogak.autoshard.meshes import meshes
-from jogak.autoshard.plan import SearchOptions
+from jogak.autoshard.plan import SearchOptions, memory_limit
 from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
 from jogak.cost.machine_file import load_machine
@@ -235,7 +235,8 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
     """
     configuration, machine = made.configuration, made.cost.machine
     candidates = [made.mesh] if configuration.searched == "plan" else list(meshes(made.mesh.devices))
-    options = SearchOptions(float(machine.device.memory_bytes), configuration.search_seconds)
+    limit = memory_limit(configuration.memory, machine.device.memory_bytes)
+    options = SearchOptions(limit, configuration.search_seconds)
     searched = search_program(
         made.program,
         candidates,

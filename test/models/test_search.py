@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jogak.compiler import compile_configuration
+from jogak.configuration import Configuration
+from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.grid import declare_mesh
 from jogak.sharding.mesh import Mesh
 from jogak.testing.closed_forms import FORMS, search_form
@@ -45,3 +49,20 @@ def test_least_communication_is_found(name):
     outcome = search_form(form, str(ROOT / "bench" / "machines" / "alpa.toml"))
     assert outcome.communication_s <= form.known * 1.001
     assert outcome.gap < 1e-6
+
+
+@pytest.mark.slow
+def test_search_and_recomputation_meet_a_budget_together():
+    options = ImportOptions(Optimizer("adamw"))
+    model = "zoo:gpt2?layers=2&width=64&heads=4&vocab=128&sequence=64&batch=32"
+    asked = Configuration(model, "data=2,model=2", options, searched="plan")
+    free = compile_configuration(asked)
+    assert free.promise is not None
+    budget = int(0.6 * free.promise.peak_memory_bytes)
+    tight = compile_configuration(replace(asked, memory=str(budget)))
+    assert tight.promise is not None
+    assert tight.promise.peak_memory_bytes <= budget
+    assert tight.search is not None
+    assert tight.search.recomputed < 1
+    assert tight.remat is not None
+    assert tight.promise.step_time_s >= free.promise.step_time_s

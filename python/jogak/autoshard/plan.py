@@ -11,6 +11,7 @@ from jogak.autoshard.sites import find_sites
 from jogak.autoshard.solving import Assigned, Outcome, assigned, solve_model
 from jogak.autoshard.strategies import placements
 from jogak.cost.model import CostModel
+from jogak.memory.budget import parse_budget
 from jogak.search.incumbent import Progress
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph
@@ -37,6 +38,13 @@ class SearchOptions:
     split_heavy: bool = False
     recomputed: float = 1.0
     folded: bool | None = None
+
+
+def memory_limit(budget: str, machine_bytes: int) -> float:
+    """Bytes that plans may use: a budget in bytes, or the machine's memory for one that is relative to a plan."""
+    if budget in ("auto", "min") or budget.endswith("x"):
+        return float(machine_bytes)
+    return float(min(parse_budget(budget, 0, "--memory"), machine_bytes))
 
 
 def pose(graph: Graph, cost: CostModel, seeds: Sequence[Seed], options: SearchOptions) -> Model:

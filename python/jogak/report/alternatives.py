@@ -9,7 +9,7 @@ from typing import Any
 from torch_mlir import ir
 
 from jogak.autoshard.model import Model
-from jogak.autoshard.plan import SearchOptions, pose
+from jogak.autoshard.plan import SearchOptions, memory_limit, pose
 from jogak.autoshard.sites import OpSite, StoredSite
 from jogak.autoshard.solving import Outcome, solve_model
 from jogak.configuration import Configuration
@@ -46,8 +46,9 @@ def search_again(function: ir.Operation, manifest: Mapping[str, Any], mesh: Mesh
     machine = load_machine(configuration.machine)
     cost = cost_model(configuration.cost_model, machine, mesh, registry)
     reading = read_graph(function, registry.rules())
-    limit = float(machine.device.memory_bytes)
-    model = pose(reading.graph, cost, read_constraints(function, reading, mesh), SearchOptions(limit))
+    limit = memory_limit(configuration.memory, machine.device.memory_bytes)
+    options = SearchOptions(limit, recomputed=manifest["search"]["recomputed_share"])
+    model = pose(reading.graph, cost, read_constraints(function, reading, mesh), options)
     return Searched(model, solve_model(model, limit=limit, time_limit=_SECONDS), limit)
 
 
