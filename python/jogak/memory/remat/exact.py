@@ -154,13 +154,14 @@ class _Stages:
             after = self.kept.get((stage + 1, node))
             chain: list[tuple[int, int | None]] = [] if after is None else [(len(self.graph), after)]
             for reader in reversed(readers):
-                chain.append((reader, self._need(stage, reader, chain[-1][1] if chain else None)))
+                # What the stage's own node reads stays for it, whoever else reads it before.
+                certain = reader == stage or (bool(chain) and chain[-1][1] is None)
+                later = chain[-1][1] if chain else None
+                chain.append((reader, None if certain else self._need(stage, reader, later)))
             needs[node] = chain[::-1]
         return needs
 
-    def _need(self, stage: int, reader: int, later: int | None) -> int | None:
-        if reader == stage:
-            return None
+    def _need(self, stage: int, reader: int, later: int | None) -> int:
         need = self.model.variable(integral=False)
         self.model.add([(need, 1.0), (self.again[stage, reader], -1.0)], 0.0, math.inf)
         if later is not None:
