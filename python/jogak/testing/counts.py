@@ -125,12 +125,19 @@ CHECKS = (
 )
 
 
-def measure(check: Check) -> Verdict:
-    """Import, shard, partition and simulate a training step with AdamW, and compare it with PyTorch."""
+def measure(check: Check, *, machine: str = "") -> Verdict:
+    """Import, shard, partition and simulate a training step with AdamW, and compare it with PyTorch.
+
+    Args:
+        machine: a machine file; the search finds the sharding on it, instead of the user's constraints giving it.
+    """
     prepared = prepare(f"{_MODELS}:{check.model}", True, None)
     mesh = Mesh.parse(check.mesh)
     module = prepared.module.operation.clone()
     declare_mesh(module, mesh)
+    if machine:
+        shard = f"builtin.module(jogak-search{{machine={machine} split-heavy=true memory=-1}})"
+        return run_sharded(module, prepared, mesh, True, None, shard=shard)
     function = main_function(module).operation
     constraints = [Constraint.parse(text) for text in check.constraints]
     write_constraints(function, resolve(constraints, read_arguments(function), mesh))
