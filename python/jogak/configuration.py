@@ -21,6 +21,13 @@ Searched = Literal["nothing", "plan", "mesh"]
 """What the search decides: nothing (constraints and propagation do), the plan, or plan and shape of the mesh."""
 
 
+def what_is_searched(wanted: bool | None, *, mesh_given: bool, constrained: bool) -> Searched:
+    """What the search decides: by default all that is not given, and nothing where constraints are."""
+    if not (wanted if wanted is not None else not constrained):
+        return "nothing"
+    return "plan" if mesh_given else "mesh"
+
+
 @dataclass(frozen=True)
 class Configuration:
     """The effective configuration of a compilation.

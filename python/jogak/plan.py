@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from jogak.compiler import Compilation, compile_model
-from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, Configuration
-from jogak.errors import unknown_name
+from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, Configuration, what_is_searched
+from jogak.cost.machine_file import DEFAULT_MACHINE
+from jogak.errors import JogakError, unknown_name
 from jogak.ingress.model import Model
 from jogak.ingress.options import Autocast, ImportOptions, Loss, Optimizer
 from jogak.ir.module import print_module
@@ -70,25 +71,33 @@ def compile(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
-    mesh: str | Mesh,
+    devices: int | None = None,
+    mesh: str | Mesh | None = None,
     train: Optimizer | str | None = None,
     loss: Loss | None = None,
     autocast: Autocast | None = None,
     shard: Mapping[str, str] | None = None,
+    search: bool | None = None,
+    machine: str = DEFAULT_MACHINE,
+    memory: str = "auto",
     seed: int = 0,
     target: str = "sim",
 ) -> Plan:
-    """Compile a model for the devices of a mesh.
+    """Compile a model for a number of devices, or for the devices of a mesh.
 
     Args:
         model: any module; its weights may be on the meta device.
         args: example inputs, which fix all shapes.
         kwargs: example inputs passed by name.
-        mesh: `data=2,model=4`, or a `Mesh`.
+        devices: how many; their arrangement is searched.
+        mesh: `data=2,model=4`, or a `Mesh`, instead.
         train: `"sgd"`, `"adamw"` or an `Optimizer` makes a training step; None compiles inference.
         loss: loss on the model's output; None uses the one that the model returns.
         autocast: mixed precision.
         shard: argument-name patterns to shardings, as with `--shard`; later entries win.
+        search: whether the search decides what `shard` leaves open; by default where `shard` gives nothing.
+        machine: preset or machine file that prices plans.
+        memory: bytes of a device that the program may take, as with `--memory`.
         seed: of the values that the model does not bring.
         target: what the programs run on.
 
@@ -100,7 +109,13 @@ def compile(
     options = ImportOptions(train, _known("loss", loss, LOSSES), _known("autocast", autocast, AUTOCASTS), seed)  # type: ignore[arg-type]
     name = type(model).__name__
     requests = [(f"{pattern}={spec}", "shard") for pattern, spec in (shard or {}).items()]
-    configuration = Configuration(name, str(mesh), options, requests, target)
+    if (mesh is None) == (devices is None):
+        raise JogakError("either devices or mesh says what to compile for", where="jogak.compile", hint="devices=4")
+    searched = what_is_searched(search, mesh_given=mesh is not None, constrained=bool(requests))
+    placed = f"data={devices}" if mesh is None else str(mesh)
+    configuration = Configuration(
+        name, placed, options, requests, target, machine=machine, searched=searched, memory=memory
+    )
     with _modes_kept(model):
         return Plan(compile_model(configuration, Model(name, model, tuple(args), dict(kwargs or {}))))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, PHASES, Configuration, Searched
+from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, PHASES, Configuration, what_is_searched
 from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
 from jogak.errors import JogakError, UsageError, unknown_name
@@ -76,7 +76,7 @@ def compile_command(
     requests = _requests(shard or [], constraints)
     if not search_time_limit > 0:
         raise UsageError(f"{search_time_limit:g} seconds are not positive", where="--search-time-limit")
-    searched = _searched(search, mesh, requests)
+    searched = what_is_searched(search, mesh_given=mesh is not None, constrained=bool(requests))
     placed = str(_mesh(devices, mesh))
     configuration = Configuration(
         model,
@@ -107,14 +107,6 @@ def choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None
         error = unknown_name("value", value, known)
         raise UsageError(error.message, where=option, hint=error.hint)
     return value
-
-
-def _searched(search: bool | None, mesh: str | None, requests: list[tuple[str, str]]) -> Searched:
-    """What the search decides: by default all that is not given, and nothing where constraints are."""
-    wanted = search if search is not None else not requests
-    if not wanted:
-        return "nothing"
-    return "mesh" if mesh is None else "plan"
 
 
 def _optimizer(kind: str | None, given: dict[str, Any]) -> Optimizer | None:

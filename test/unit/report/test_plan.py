@@ -102,3 +102,17 @@ def test_wrong_arguments(arguments, message):
         model, tokens = Classifier(), torch.zeros(4, 3, dtype=torch.int64)
     with pytest.raises(JogakError, match=message):
         jogak.compile(model, (tokens,), **{"mesh": "data=2", **arguments})
+
+
+def test_devices_alone_let_the_search_decide():
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    plan = jogak.compile(model, (torch.zeros(4, 8),), devices=4)
+    assert plan.manifest["mesh"]["devices"] == 4
+    assert {entry["mesh"] for entry in plan.manifest["search"]["meshes"]} == {"data=4", "data=2,model=2"}
+    assert plan.manifest["search"]["lower_bound"] <= plan.manifest["search"]["objective"]
+
+
+@pytest.mark.parametrize("given", [{}, {"devices": 2, "mesh": "data=2"}])
+def test_devices_or_a_mesh_is_needed(given):
+    with pytest.raises(JogakError, match="either devices or mesh"):
+        jogak.compile(torch.nn.Linear(2, 2), (torch.zeros(2, 2),), **given)
