@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +70,45 @@ def test_ten_steps_equal_eager(tmp_path: Path, model: str, train: str, mesh: str
     assert losses[-1] != losses[0]
     assert done.collectives == manifest["predicted"]["collectives"]
     assert max(done.disagreement.values()) <= 1e-5
+
+
+EAGER = Path(__file__).parents[1] / "unit" / "autoshard" / "eager.toml"
+ODD = "zoo:gpt2?layers=1&heads=2&width=18&vocab=51&context=5&sequence=5&batch=3"
+
+
+def searched(made: Path, mesh: str) -> Path:
+    """An output folder whose plan the search found on a machine where it splits everything."""
+    options = ImportOptions(Optimizer("adamw", learning_rate=1e-3))
+    asked = Configuration(ODD, mesh, options, target="torch", machine=str(EAGER), searched="plan")
+    write_output(compile_configuration(asked), made)
+    return made
+
+
+def started(folder: Path, processes: int, *arguments: str) -> list[float]:
+    """The losses that `torchrun run.py` prints."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*torchrun, str(folder / "run.py"), *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [float(line.split()[3]) for line in done.stdout.splitlines() if line.startswith("step ")]
+
+
+@pytest.mark.slow
+def test_padded_pieces_run_and_go_on_on_another_mesh(tmp_path: Path) -> None:
+    four = searched(tmp_path / "four", "data=4")
+    manifest = load_manifest(four)
+    assert sum("padded_shape" in entry for entry in manifest["arguments"]) > 10
+    values = load_values(four, manifest)
+    done = Torch().execute(four, manifest, values, Request(steps=1, timeout=300))
+    options = Configuration.from_json(manifest["configuration"]).options
+    expected = run_reference(ODD, options, values)
+    for name, value in done.results.items():
+        torch.testing.assert_close(value, expected[name].reshape(value.shape), rtol=1e-4, atol=1e-5, msg=name)
+    run = tmp_path / "run"
+    whole = started(four, 4, "--steps", "4")
+    first = started(four, 4, "--steps", "2", "--checkpoint", str(run), "--save-every", "2")
+    index = json.loads((run / "step-00000002" / "index.json").read_text(encoding="utf-8"))
+    assert index["tensors"].keys() == {entry["name"] for entry in manifest["arguments"] if entry["role"] != "input"}
+    rest = started(searched(tmp_path / "two", "data=2"), 2, "--steps", "4", "--checkpoint", str(run))
+    torch.testing.assert_close(torch.tensor(first + rest), torch.tensor(whole), rtol=1e-4, atol=0)

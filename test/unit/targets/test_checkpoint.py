@@ -43,6 +43,11 @@ def test_pieces_of_one_mesh_make_windows_of_another(tmp_path: Path, sharding: st
             source.read("w", [3], (slice(0, 3),))
 
 
+def test_nobody_writes_padding() -> None:
+    owners = _owners(entry("[data model, _]", [5, 3]), MESH)
+    assert owners == {((0, 2), (0, 3)): 0, ((2, 4), (0, 3)): 1, ((4, 5), (0, 3)): 2}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plan") / "out"

@@ -6,10 +6,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from jogak.runtime.sharded import shard_value
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
+from jogak.sharding.sharding import Sharding
 from jogak.targets.torch.rank.errors import RunError
 from jogak.targets.torch.rank.mesh import coordinates, partition
-from jogak.targets.torch.rank.values import Files, load_arguments, window_of
+from jogak.targets.torch.rank.values import Files, load_arguments, padded, trimmed, window_of
 
 MESH = {"data": 2, "model": 4}
 
@@ -20,6 +23,20 @@ def test_a_window_counts_the_last_axis_fastest() -> None:
     assert window_of("[data, _, model]", (4, 3, 8), MESH, place) == (slice(2, 4), slice(0, 3), slice(4, 6))
     assert window_of("[data model]", (16,), MESH, place) == (slice(12, 14),)
     assert window_of("[]", (), MESH, place) == ()
+
+
+@pytest.mark.parametrize("size", range(1, 20))
+def test_padded_pieces_are_those_of_the_compiler(size: int) -> None:
+    mesh = Mesh(tuple(MESH), tuple(MESH.values()))
+    whole = torch.arange(float(size)) + 1
+    for text in ["[data]", "[model]", "[model data]"]:
+        sharding = Sharding.parse(text)
+        if not splits(size, sharding.dims[0], mesh):
+            continue
+        for rank, piece in enumerate(shard_value(whole, sharding, mesh)):
+            window = window_of(text, (size,), MESH, coordinates(MESH, rank))
+            assert torch.equal(padded(whole[window], sharding.local_shape((size,), mesh)), piece)
+            assert torch.equal(trimmed(piece, window), whole[window])
 
 
 def test_groups_are_those_of_the_compiler() -> None:

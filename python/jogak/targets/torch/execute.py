@@ -69,7 +69,7 @@ def _gather(run: Run, manifest: Mapping[str, Any], mesh: Mesh) -> tuple[dict[str
     disagreement: dict[str, float] = {}
     for number, described in enumerate(manifest["results"]):
         pieces = [each[number] for each in run.results]
-        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh)
+        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh, shape=described["shape"])
         results[described["name"]] = whole
         disagreement[described["name"]] = difference
     return results, disagreement

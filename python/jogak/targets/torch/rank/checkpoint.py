@@ -24,7 +24,7 @@ from torch import Tensor
 from .errors import RunError
 from .mesh import coordinates
 from .step import Step
-from .values import Window, window_of
+from .values import Window, read_part, trimmed, window_of
 
 INDEX = "index.json"
 _PREFIX = "step-"
@@ -53,8 +53,9 @@ def save_checkpoint(step: Step, folder: Path, number: int, keep: int = 2) -> Pat
     held, state = {}, step.state
     entries = {entry["name"]: entry for entry in step.manifest["arguments"]}
     for name, value in state.items():
-        if _owners(entries[name], step.mesh.axes)[_window(entries[name], step.mesh.axes, rank)] == rank:
-            held[name] = value.detach().cpu().contiguous()
+        window = _window(entries[name], step.mesh.axes, rank)
+        if _owners(entries[name], step.mesh.axes).get(window) == rank:
+            held[name] = trimmed(value.detach(), tuple(slice(*each) for each in window)).cpu().contiguous()
     path = partial / _file_of(rank)
     save_file(held, str(path))
     _sync(path)
@@ -94,10 +95,12 @@ def _window(entry: Mapping[str, Any], axes: Mapping[str, int], rank: int) -> tup
 
 
 def _owners(entry: Mapping[str, Any], axes: Mapping[str, int]) -> dict[tuple[tuple[int, int], ...], int]:
-    """The first rank that holds each piece of a value: it writes it."""
+    """The first rank that holds each piece of a value: it writes it. Nobody writes padding."""
     owners: dict[tuple[tuple[int, int], ...], int] = {}
     for rank in range(torch.Size(axes.values()).numel()):
-        owners.setdefault(_window(entry, axes, rank), rank)
+        window = _window(entry, axes, rank)
+        if all(start < stop for start, stop in window):
+            owners.setdefault(window, rank)
     return owners
 
 
@@ -225,6 +228,6 @@ def restore(step: Step, path: Path) -> int:
             if name not in source:
                 raise RunError(f"{path}: the checkpoint has no {name!r}")
             entry = step.entry(name)
-            window = window_of(entry["sharding"], entry["shape"], step.mesh.axes, step.mesh.position)
-            step.set_state({name: source.read(name, entry["shape"], window).to(held.device, held.dtype)})
+            part = read_part(entry, source, step.mesh.axes, step.mesh.position, held.dtype, held.device)
+            step.set_state({name: part})
         return source.steps

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .errors import RunError
 from .mesh import Mesh
-from .values import Files, Source, load_arguments, window_of
+from .values import Files, Source, load_arguments, padded, trimmed, window_of
 
 DEVICE = "device.py"
 MANIFEST = "manifest.json"
@@ -129,7 +129,7 @@ class Step:
         if value.numel() != torch.Size(entry["shape"]).numel():
             raise RunError(f"{name!r} has shape {list(value.shape)}, but the program takes {entry['shape']}")
         window = window_of(entry["sharding"], entry["shape"], self.mesh.axes, self.mesh.position)
-        part = value.detach().reshape(entry["shape"])[window]
+        part = padded(value.detach().reshape(entry["shape"])[window], entry["local_shape"])
         return part.to(self.device, self.program.ARGUMENTS[number][1], copy=True).contiguous()  # it will be overwritten
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -140,7 +140,7 @@ class Step:
                 ones of the call before, or of the files.
 
         Returns:
-            This rank's part of every result that is no update: the loss, outputs.
+            This rank's part of every result that is no update, without padding: the loss, outputs.
 
         Raises:
             RunError: an input is missing, unknown, or has the wrong shape.
@@ -162,7 +162,10 @@ class Step:
             self._held[number] = results[result]
         self.results = results
         described = zip(self.manifest["results"], results, strict=True)
-        return {entry["name"]: value for entry, value in described if "updates" not in entry}
+        return {entry["name"]: self._own(entry, value) for entry, value in described if "updates" not in entry}
+
+    def _own(self, entry: Mapping[str, Any], value: Tensor) -> Tensor:
+        return trimmed(value, window_of(entry["sharding"], entry["shape"], self.mesh.axes, self.mesh.position))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -88,7 +88,10 @@ class Files(AbstractContextManager["Files"]):
 
 
 def window_of(sharding: str, shape: Sequence[int], mesh: Mapping[str, int], position: Mapping[str, int]) -> Window:
-    """For each dimension what a device holds.
+    """For each dimension which elements a device holds.
+
+    `n` elements on `p` devices lie in pieces of `ceil(n / p)`: the last pieces hold fewer, or none, and padding behind
+    them (the rule of the compiler's `sharding/padding.py`, which a generated folder does without).
 
     Args:
         sharding: written `[data, _, model]`.
@@ -108,7 +111,54 @@ def _windows(
             if axis != "_":
                 index = index * mesh[axis] + position[axis]
                 parts *= mesh[axis]
-        yield slice(index * size // parts, (index + 1) * size // parts)
+        piece = -(-size // parts)
+        yield slice(min(index * piece, size), min((index + 1) * piece, size))
+
+
+def is_empty(window: Window) -> bool:
+    """Whether a device holds no element: only padding."""
+    return any(each.start >= each.stop for each in window)
+
+
+def trimmed(part: Tensor, window: Window) -> Tensor:
+    """What a device holds without its padding: a view."""
+    return part[tuple(slice(0, each.stop - each.start) for each in window)]
+
+
+def padded(part: Tensor, local_shape: Sequence[int]) -> Tensor:
+    """A part with zeros behind it, in the shape that the program takes; the part itself where nothing is missing."""
+    if list(part.shape) == list(local_shape):
+        return part
+    whole = part.new_zeros(list(local_shape))
+    whole[tuple(slice(0, size) for size in part.shape)] = part
+    return whole
+
+
+def read_part(
+    entry: Mapping[str, Any],
+    source: Source,
+    mesh: Mapping[str, int],
+    position: Mapping[str, int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """A device's part of an argument, with zeros as its padding.
+
+    Args:
+        entry: the argument in the manifest.
+        source: holds its value.
+        mesh: the size of each axis.
+        position: of the device on each axis.
+        dtype: what the program takes.
+        device: where it computes.
+
+    Raises:
+        RunError: the value does not fit, or its file is damaged.
+    """
+    window = window_of(entry["sharding"], entry["shape"], mesh, position)
+    if is_empty(window):
+        return torch.zeros(entry["local_shape"], dtype=dtype, device=device)
+    return padded(source.read(entry["name"], entry["shape"], window).to(device, dtype), entry["local_shape"])
 
 
 def load_arguments(
@@ -134,9 +184,9 @@ def load_arguments(
     """
     loaded: list[Tensor | None] = []
     for entry, dtype in zip(described, dtypes, strict=True):
-        name, window = entry["name"], window_of(entry["sharding"], entry["shape"], mesh, position)
+        name = entry["name"]
         if name in source:
-            loaded.append(source.read(name, entry["shape"], window).to(device, dtype))
+            loaded.append(read_part(entry, source, mesh, position, dtype, device))
         elif entry["role"] == "optimizer_state":
             loaded.append(torch.zeros(entry["local_shape"], dtype=dtype, device=device))
         elif entry["role"] == "input":
