@@ -66,6 +66,7 @@ def write_output(made: Compilation, folder: Path) -> None:
 
 
 def _fill(made: Compilation, work: Path) -> None:
+    registry_of(made.configuration.plugins).target(made.configuration.target).write(made, work)  # first: it may refuse
     write_text(work / PROGRAM, print_module(made.program, elide=None, locations=True))
     write_text(work / DEVICE, print_module(made.device, elide=None, locations=True))
     write_text(work / MEMORY, dump(memory_map(main_function(made.device).operation)))
@@ -73,7 +74,6 @@ def _fill(made: Compilation, work: Path) -> None:
         from jogak.ingress.weights import write_weights
 
         write_weights(values, work / name)
-    registry_of(made.configuration.plugins).target(made.configuration.target).write(made, work)
     write_text(work / MANIFEST, dump(build_manifest(made)))
 
 

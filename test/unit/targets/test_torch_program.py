@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from jogak.errors import JogakError
 from jogak.ir.context import new_context
 from jogak.runtime.kernels.build import build
 from jogak.runtime.program import CollectiveStep, load_program
@@ -166,3 +167,21 @@ def test_what_is_not_given_away_stays_as_it_is() -> None:
     assert torch.equal(moment, before)
     assert torch.equal(gradient, given)
     assert "arg0.mul_" not in text
+
+
+HALO = """
+module {
+  shard.grid @mesh(shape = 2) {jogak.axes = ["x"]}
+  func.func @main(%x: tensor<6x4xf32> {jogak.name = "x"}) -> (tensor<6x4xf32> {jogak.name = "y"}) {
+    %0 = shard.update_halo %x on @mesh split_axes = [[0], []] halo_sizes = [1, 1] : tensor<6x4xf32>
+    return %0 : tensor<6x4xf32>
+  }
+}
+"""
+
+
+def test_a_halo_exchange_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    program = load_program(module_of(HALO))
+    with pytest.raises(JogakError, match=r"cannot run shard\.update_halo"):
+        write_folder(program, Mesh(("x",), (2,)), tmp_path / "out", "refused")
+    assert not (tmp_path / "out").exists()
