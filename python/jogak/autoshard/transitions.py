@@ -27,6 +27,8 @@ from jogak.sharding.sharding import Combiner, Sharding
 Floats = NDArray[np.float64]
 _TINY = 1e-18
 """Seconds of a step that is free: a graph of csgraph has no edges of weight 0."""
+_NOTHING = 1e-15
+"""Below this a way is free: many free steps, and no real one."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class Transitions:
         np.minimum.at(dense, (sources, targets), weights)
         rows, columns = np.nonzero(np.isfinite(dense))
         graph = csr_array((np.maximum(dense[rows, columns], _TINY), (rows, columns)), shape=(size, size))
-        return network.states, dijkstra(graph)
+        seconds = dijkstra(graph)
+        return network.states, np.where(seconds < _NOTHING, 0.0, seconds)
 
     def _price(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
         return self.cost.copy(bytes_) if kind in ("all_slice", "once") else self.cost.collective(kind, axes, bytes_)
