@@ -11,6 +11,7 @@ from torch_mlir import ir
 from jogak.autoshard.annotate import annotate_plan
 from jogak.autoshard.infeasible import explain_infeasible
 from jogak.autoshard.meshes import Found, search_meshes
+from jogak.autoshard.model import least_memory
 from jogak.autoshard.plan import SearchOptions
 from jogak.cost.model import CostModel
 from jogak.errors import JogakError
@@ -108,8 +109,8 @@ def search_program(
             break
     best = found[0]
     if best.plan is None:
-        closest = min(found, key=lambda each: each.outcome.peak_bytes)
-        message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0)
+        closest = min(found, key=lambda each: least_memory(each.model)[0])
+        message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
         fail(function, message, hint=hint)
     declare_mesh(module, best.mesh)
     write_constraints(function, {seed.value: seed for seed in on_mesh[best.mesh]})

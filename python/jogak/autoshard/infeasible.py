@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from jogak.autoshard.model import Model
+from jogak.autoshard.model import Model, least_memory
 from jogak.autoshard.solving import Outcome
 from jogak.report.summary import size
 
 _SHOWN = 5
 
 
-def least_memory(model: Model) -> tuple[float, int]:
-    """Bytes that no plan goes below, and the node number where: every decision at its smallest at that time."""
-    change = np.zeros(len(model.sites.graph.nodes) + 2)
-    for hold in model.holds:
-        if hold.gathered:
-            continue
-        change[hold.lower] += hold.bytes.min()
-        change[hold.upper] -= hold.bytes.min()
-    profile = np.cumsum(change)
-    return float(profile.max()), int(profile.argmax())
+def explain_infeasible(model: Model, outcome: Outcome, limit: float, share: float = 1.0) -> tuple[str, str]:
+    """Message and hint for a program that does not fit `limit` bytes a device.
 
-
-def explain_infeasible(model: Model, outcome: Outcome, limit: float) -> tuple[str, str]:
-    """Message and hint for a program that does not fit `limit` bytes a device."""
+    Args:
+        share: the part of what ops make that counted, when the rest was to be recomputed.
+    """
     least, at = least_memory(model)
     graph, mesh = model.sites.graph, model.sites.mesh
     alive = [hold for hold in model.holds if hold.lower <= at < hold.upper and not hold.gathered]
@@ -37,14 +29,15 @@ def explain_infeasible(model: Model, outcome: Outcome, limit: float) -> tuple[st
     where = graph.nodes[min(at, len(graph.nodes) - 1)].location
     told = "; ".join(f"{size(int(held))} {kind}" for kind, held in largest)
     bound = "at least " if least > limit else "by the best plans found more than that; at least "
+    even = "" if share == 1 else f" and with recomputation down to {share:.0%} of what ops make"
     message = (
         f"no plan found on the mesh {mesh} fits {size(int(limit))} a device: it takes {bound}{size(int(least))}, "
-        f"split as far as it can be, at {where}: {told}"
+        f"split as far as it can be{even}, at {where}: {told}"
     )
     factor = max(least / limit, 1.0) if limit else 1.0
     devices = int(np.ceil(mesh.devices * factor))
     hint = (
-        f"take about {max(devices, mesh.devices + 1)} devices, a smaller batch, micro-batches, "
-        "a machine with more memory, or allow recomputation (--memory auto)"
+        f"take about {max(devices, mesh.devices + 1)} devices, a smaller batch, "
+        "micro-batches, or a machine with more memory"
     )
     return message, hint

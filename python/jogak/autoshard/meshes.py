@@ -41,7 +41,7 @@ class Found:
             "mesh": str(self.mesh),
             "feasible": fits,
             "objective": self.outcome.objective if fits else None,
-            "lower_bound": self.outcome.lower_bound,
+            "lower_bound": self.outcome.lower_bound if fits else None,
             "peak_memory_bytes": round(self.outcome.peak_bytes) if fits else None,
         }
 

@@ -98,6 +98,18 @@ class Model:
         return float(profile.max()), int(profile.argmax())
 
 
+def least_memory(model: Model) -> tuple[float, int]:
+    """Bytes that no plan goes below, and the node number where: every decision at its smallest at that time."""
+    change = np.zeros(len(model.sites.graph.nodes) + 2)
+    for hold in model.holds:
+        if hold.gathered:
+            continue
+        change[hold.lower] += hold.bytes.min()
+        change[hold.upper] -= hold.bytes.min()
+    profile = np.cumsum(change)
+    return float(profile.max()), int(profile.argmax())
+
+
 def build_model(sites: Sites, decision: Sequence[int], cost: CostModel, *, split_heavy: bool = False) -> Model:
     """Price everything.
 

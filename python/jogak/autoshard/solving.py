@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jogak.autoshard.model import Floats, Model
+from jogak.autoshard.model import Floats, Model, least_memory
 from jogak.autoshard.sites import SUM, OpSite, StoredSite
 from jogak.search.incumbent import Progress
 from jogak.search.problem import FORBIDDEN, Problem
@@ -68,6 +68,9 @@ def solve_model(
         time_limit: seconds for each of the two steps.
         fixed: for some decisions the states that may be chosen.
     """
+    if limit is not None and least_memory(model)[0] > limit:
+        variables = sum(len(model.unary(number)) > 1 for number in range(len(model.members)))
+        return Outcome(None, np.inf, np.inf, 0.0, 0.0, 0.0, 0.0, variables)
     free = _solve(model, None, time_limit, fixed or {}, progress)
     if limit is None or free.choice is None or free.peak_bytes <= limit:
         return free

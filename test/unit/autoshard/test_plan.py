@@ -8,7 +8,8 @@ from itertools import product
 
 import pytest
 
-from jogak.autoshard.infeasible import explain_infeasible, least_memory
+from jogak.autoshard.infeasible import explain_infeasible
+from jogak.autoshard.model import least_memory
 from jogak.autoshard.plan import SearchOptions, pose, search_plan
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph, Node
