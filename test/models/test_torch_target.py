@@ -58,15 +58,16 @@ def test_ten_steps_equal_eager(tmp_path: Path, model: str, train: str, mesh: str
     folder = folder_of(tmp_path / "out", model, train, mesh, constraints)
     manifest = load_manifest(folder)
     values = load_values(folder, manifest)
-    done = Torch().execute(folder, manifest, values, Request(steps=STEPS, timeout=300))
+    # In f32 one rounding that switches a ReLU or a maximum sends the losses of a ResNet apart after five steps.
+    done = Torch().execute(folder, manifest, values, Request(steps=STEPS, precision="f64", timeout=300))
     options = Configuration.from_json(manifest["configuration"]).options
     losses = []
     for _ in range(STEPS):
-        results = run_reference(model, options, values)
+        results = run_reference(model, options, values, dtype=torch.float64)
         losses.append(float(results["loss"]))
         values = {name: results.get(name, value).reshape(value.shape) for name, value in values.items()}
     assert len(done.losses) == STEPS
-    torch.testing.assert_close(torch.tensor(done.losses), torch.tensor(losses), rtol=1e-4, atol=0)
+    torch.testing.assert_close(torch.tensor(done.losses), torch.tensor(losses), rtol=1e-6, atol=0)
     assert losses[-1] != losses[0]
     assert done.collectives == manifest["predicted"]["collectives"]
     assert max(done.disagreement.values()) <= 1e-5
