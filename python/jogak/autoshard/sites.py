@@ -6,7 +6,7 @@ known what anything costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -270,12 +270,3 @@ def lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
         for value in node.results
         if value not in root and value not in inplace
     }
-
-
-def argument_uses(sites: Sites) -> dict[int, Sequence[Link]]:
-    """For each stored argument's site the links that leave it."""
-    uses: dict[int, list[Link]] = {}
-    for link in sites.links:
-        if sites.parent[link.source] is None:
-            uses.setdefault(link.source, []).append(link)
-    return {site: tuple(links) for site, links in uses.items()}

@@ -28,7 +28,7 @@ class Outcome:
     Attributes:
         choice: for each decision the number of its state; None when nothing fits the memory.
         objective: seconds of the plan as the search prices it.
-        lower_bound: seconds that no plan beats (folded layers alike).
+        lower_bound: seconds that no plan beats, whatever memory it takes (folded layers alike).
         compute_s, communication_s: the two parts of the objective.
         peak_bytes: the most memory that the search expects.
         seconds: wall time of the solver.
@@ -78,8 +78,9 @@ def solve_model(
     if bounded.choice is None:
         stored = replace(model, holds=[hold for hold in model.holds if not hold.gathered])
         bounded = _solve(stored, limit, time_limit, fixed or {}, progress)
-    # Without the limit nothing is cheaper.
-    return replace(bounded, lower_bound=max(bounded.lower_bound, free.lower_bound))
+    # Copies that are counted to be safe, and shares that recomputation may save, are no facts about every plan: what
+    # surely holds for all of them is the bound without a limit.
+    return replace(bounded, lower_bound=free.lower_bound)
 
 
 def _solve(

@@ -79,6 +79,7 @@ def test_memory_limit_is_kept_or_refused(priced, seed):
         stored = replace(model, holds=[hold for hold in model.holds if not hold.gathered])
         assert stored.peak(outcome.choice)[0] <= limit
         assert outcome.objective >= free.objective * (1 - 1e-9)
+        assert outcome.lower_bound <= free.objective * (1 + 1e-9)  # the counted copies restrict plans, not the bound
     impossible, outcome, plan = search_plan(graph, cost, options=SearchOptions(limit=0.9 * least))
     assert plan is None
     message, hint = explain_infeasible(impossible, outcome, 0.9 * least)
