@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jogak.plan import Plan, compile
-    from jogak.targets.torch.load import Step, load
+    from jogak.targets.distributed.load import Step, load
 
 _HOMES = {
     "Plan": "jogak.plan",
     "compile": "jogak.plan",
-    "Step": "jogak.targets.torch.load",
-    "load": "jogak.targets.torch.load",
+    "Step": "jogak.targets.distributed.load",
+    "load": "jogak.targets.distributed.load",
 }
 __all__ = ["Plan", "Step", "compile", "load"]
 

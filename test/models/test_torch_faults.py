@@ -13,7 +13,7 @@ from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.report.output import write_output
-from jogak.targets.torch.launch import command, environment
+from jogak.targets.distributed.launch import command, environment
 from jogak.testing.faults import hit
 
 MLP = "zoo:mlp?layers=2&width=16&features=8&classes=4&batch=8"

@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from jogak.targets.torch.launch import command, end, environment, explain
-from jogak.targets.torch.rank.checkpoint import Checkpoint, latest
+from jogak.targets.distributed.launch import command, end, environment, explain
+from jogak.targets.distributed.rank.checkpoint import Checkpoint, latest
 
 _STARTED = re.compile(r"step \d+")
 _LIMIT = 60.0

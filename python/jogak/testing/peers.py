@@ -26,7 +26,7 @@ from jogak.ingress.model import Model, load_model
 from jogak.ingress.options import ImportOptions
 from jogak.ingress.reference import real_model
 from jogak.ingress.step import chosen_loss
-from jogak.targets.torch.load import Step
+from jogak.targets.distributed.load import Step
 
 WARM_UP = 3
 PEERS = ("ddp", "fsdp2")

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import jogak
-from jogak.targets.torch.convert import read_distributed, state_dict_of, write_distributed
-from jogak.targets.torch.rank.checkpoint import Checkpoint, _describe, _owners, latest
-from jogak.targets.torch.rank.errors import RunError
+from jogak.targets.distributed.convert import read_distributed, state_dict_of, write_distributed
+from jogak.targets.distributed.rank.checkpoint import Checkpoint, _describe, _owners, latest
+from jogak.targets.distributed.rank.errors import RunError
 
 MESH = {"data": 2, "model": 2}
 
@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:
 
 KILLED = """
 import os, sys, jogak
-from jogak.targets.torch.rank import checkpoint
+from jogak.targets.distributed.rank import checkpoint
 step = jogak.load(sys.argv[1])
 step.save(sys.argv[2], 1)
 calls = 0

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from torch.distributed import HashStore
 
-from jogak.targets.torch.rank.errors import RunError
-from jogak.targets.torch.rank.faults import agree
+from jogak.targets.distributed.rank.errors import RunError
+from jogak.targets.distributed.rank.faults import agree
 
 
 def test_ranks_with_another_plan_or_torch_are_named() -> None:

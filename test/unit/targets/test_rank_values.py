@@ -10,9 +10,9 @@ from jogak.runtime.sharded import shard_value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits
 from jogak.sharding.sharding import Sharding
-from jogak.targets.torch.rank.errors import RunError
-from jogak.targets.torch.rank.mesh import coordinates, partition
-from jogak.targets.torch.rank.values import Files, load_arguments, padded, trimmed, window_of
+from jogak.targets.distributed.rank.errors import RunError
+from jogak.targets.distributed.rank.mesh import coordinates, partition
+from jogak.targets.distributed.rank.values import Files, load_arguments, padded, trimmed, window_of
 
 MESH = {"data": 2, "model": 4}
 

@@ -14,13 +14,13 @@ from jogak.runtime.kernels.build import build
 from jogak.runtime.program import CollectiveStep, load_program
 from jogak.runtime.simulator import execute as simulate_whole
 from jogak.sharding.mesh import Mesh
+from jogak.targets.distributed.launch import explain
+from jogak.targets.distributed.rank import mesh as rank_mesh
+from jogak.targets.distributed.rank.step import read_constants, read_program
+from jogak.targets.distributed.schedule import overlap
 from jogak.targets.torch.folder import write_folder
 from jogak.targets.torch.kernels import source_of
-from jogak.targets.torch.launch import explain
 from jogak.targets.torch.program import write_program
-from jogak.targets.torch.rank import mesh as rank_mesh
-from jogak.targets.torch.rank.step import read_constants, read_program
-from jogak.targets.torch.schedule import overlap
 
 ONE = Mesh(("x",), (1,))
 LAYER = """

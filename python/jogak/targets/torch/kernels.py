@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -240,9 +239,3 @@ def _folded(first: ast.stmt, second: ast.stmt, rest: Sequence[ast.stmt]) -> ast.
 def _reads(statements: Sequence[ast.stmt], name: str) -> int:
     nodes = (node for statement in statements for node in ast.walk(statement))
     return sum(isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) for node in nodes)
-
-
-def identifier(text: str) -> str:
-    """A Python identifier that resembles a text."""
-    name = re.sub(r"\W+", "_", text).strip("_") or "value"
-    return f"_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name

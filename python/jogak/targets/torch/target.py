@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from jogak.runtime.program import load_program
+from jogak.targets.distributed.execute import execute
+from jogak.targets.distributed.folder import title_of
 from jogak.targets.target import Execution, Request
-from jogak.targets.torch.execute import execute
-from jogak.targets.torch.folder import title_of, write_folder
+from jogak.targets.torch.folder import write_folder
 
 if TYPE_CHECKING:
     from jogak.compiler import Compilation
@@ -41,4 +42,4 @@ class Torch:
         Raises:
             JogakError: the number of processes is not that of the mesh, or a process failed.
         """
-        return execute(folder, manifest, values, request)
+        return execute(folder, manifest, values, request, write_folder)

@@ -14,10 +14,10 @@ from torch.distributed.rendezvous import rendezvous
 
 from jogak.errors import JogakError
 from jogak.report.manifest import load_manifest
-from jogak.targets.torch.rank.errors import RunError
-from jogak.targets.torch.rank.main import TIMEOUT, Place, choose_device, join
-from jogak.targets.torch.rank.mesh import Mesh
-from jogak.targets.torch.rank.step import Step, open_step, read_program
+from jogak.targets.distributed.rank.errors import RunError
+from jogak.targets.distributed.rank.main import TIMEOUT, Place, choose_device, join
+from jogak.targets.distributed.rank.mesh import Mesh
+from jogak.targets.distributed.rank.step import Step, open_step, read_program
 
 __all__ = ["Step", "load"]
 

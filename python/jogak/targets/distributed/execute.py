@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,25 @@ from jogak.report.manifest import MANIFEST
 from jogak.runtime.counts import Counter, summarize, to_json
 from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.sharded import unshard_value
+from jogak.runtime.types import Precision
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Sharding
+from jogak.targets.distributed.folder import RUN, device_program, title_of
+from jogak.targets.distributed.launch import Run, launch
+from jogak.targets.distributed.schedule import COMMUNICATION
 from jogak.targets.target import Execution, Request
-from jogak.targets.torch.folder import RUN, device_program, title_of, write_folder
-from jogak.targets.torch.launch import Run, launch
-from jogak.targets.torch.schedule import COMMUNICATION
+
+Write = Callable[[Program, Mesh, Path, str, Precision | None], None]
+"""Writes what ranks run: a program, its mesh, the folder, a title, the precision."""
 
 
-def execute(folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tensor], request: Request) -> Execution:
+def execute(
+    folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tensor], request: Request, write: Write
+) -> Execution:
     """Run a folder's program under torchrun and put the results together.
 
     Args:
+        write: the target's, for a precision that the folder does not hold.
         values: the whole value of every argument.
 
     Raises:
@@ -42,7 +49,7 @@ def execute(folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tens
         )
     program = device_program(folder, manifest)
     shaped = {each["name"]: values[each["name"]].detach().reshape(each["shape"]) for each in manifest["arguments"]}
-    with _runnable(folder, manifest, program, mesh, request.precision) as source:
+    with _runnable(folder, manifest, program, mesh, request.precision, write) as source:
         run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)
     results, disagreement = _gather(run, manifest, mesh)
     reports = [json.loads(text) for text in run.report]
@@ -52,15 +59,15 @@ def execute(folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tens
 
 @contextmanager
 def _runnable(
-    folder: Path, manifest: Mapping[str, Any], program: Program, mesh: Mesh, precision: str | None
+    folder: Path, manifest: Mapping[str, Any], program: Program, mesh: Mesh, precision: str | None, write: Write
 ) -> Iterator[Path]:
     """The folder with the program: the one that was compiled, or (for double precision) one that is made now."""
     if precision != "f64" and (folder / RUN).is_file():
         yield folder.resolve()
         return
-    with tempfile.TemporaryDirectory(prefix="jogak-torch-") as name:
+    with tempfile.TemporaryDirectory(prefix="jogak-program-") as name:
         title = title_of(manifest["configuration"]["model"], str(mesh))
-        write_folder(program, mesh, Path(name), title, "f64" if precision == "f64" else None)
+        write(program, mesh, Path(name), title, "f64" if precision == "f64" else None)
         yield Path(name)
 
 

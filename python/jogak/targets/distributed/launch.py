@@ -16,8 +16,8 @@ from torch import Tensor
 
 from jogak.errors import JogakError
 from jogak.ingress.weights import read_weights, write_weights
+from jogak.targets.distributed.folder import RUN
 from jogak.targets.target import Request
-from jogak.targets.torch.folder import RUN
 
 _COLLECTIVE_TIMEOUT = 60.0
 _GRACE = 10.0

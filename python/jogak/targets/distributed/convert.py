@@ -13,8 +13,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from jogak.errors import JogakError
-from jogak.targets.torch.rank.checkpoint import Checkpoint
-from jogak.targets.torch.rank.errors import RunError
+from jogak.targets.distributed.rank.checkpoint import Checkpoint
+from jogak.targets.distributed.rank.errors import RunError
 
 
 def state_dict_of(checkpoint: Path) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""What targets share whose programs run as processes on `torch.distributed`: launcher, rank runtime, checkpoints."""
