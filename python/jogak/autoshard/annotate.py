@@ -27,7 +27,7 @@ def annotate_plan(
         "communication_time_s": outcome.communication_s,
         "peak_memory_bytes": outcome.peak_bytes,
         "variables": float(outcome.variables),
-        "sites": float(len(model.sites.sites)),
+        "sites": float(sum(model.sites.alike)),
     }
     with module.context:
         entries = {name: ir.FloatAttr.get_f64(value) for name, value in told.items()}

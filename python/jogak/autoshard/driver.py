@@ -11,8 +11,7 @@ from torch_mlir import ir
 from jogak.autoshard.annotate import annotate_plan
 from jogak.autoshard.infeasible import explain_infeasible
 from jogak.autoshard.meshes import Found, search_meshes
-from jogak.autoshard.model import least_memory
-from jogak.autoshard.plan import SearchOptions
+from jogak.autoshard.plan import Program, SearchOptions
 from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.ir.diagnostics import fail
@@ -59,8 +58,8 @@ class SearchReport:
             "peak_memory_bytes": round(best.peak_bytes),
             "seconds": sum(each.outcome.seconds for each in self.found),
             "variables": best.variables,
-            "decisions": len(model.members),
-            "sites": len(model.sites.sites),
+            "decisions": len(model.sites.sites),
+            "sites": sum(model.sites.alike),
             "recomputed_share": self.recomputed,
             "meshes": [each.to_json() for each in self.found],
         }
@@ -98,18 +97,19 @@ def search_program(
     meshes = [mesh for mesh, _ in given]
     reading = read_graph(function, rules)
     on_mesh = dict(given)
+    program = Program.of(reading.graph)
 
     def seeds_on(mesh: Mesh) -> list[Seed]:
         own = read_constraints(function, reading, mesh)
         return [*own, *(Seed(reading.graph.arguments[s.value], s.dims, s.priority, s.source) for s in on_mesh[mesh])]
 
     for share in RECOMPUTED_SHARES:
-        found = search_meshes(reading.graph, meshes, price, seeds_on, replace(options, recomputed=share))
+        found = search_meshes(program, meshes, price, seeds_on, replace(options, recomputed=share))
         if found[0].plan is not None:
             break
     best = found[0]
     if best.plan is None:
-        closest = min(found, key=lambda each: least_memory(each.model)[0])
+        closest = min(found, key=lambda each: each.model.holds.least()[0])
         message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
         fail(function, message, hint=hint)
     declare_mesh(module, best.mesh)

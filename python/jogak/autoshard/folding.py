@@ -1,36 +1,175 @@
-"""Repeated layers: which sites of a program may share one decision, so that deep models cost the search no more.
+"""Repeated layers: which ops and arguments of a program may share one decision, found before anything is priced.
 
 Layers show as runs of the op sequence that repeat with a period, in the forward pass, in the backward pass and in the
 optimizer. Ops at equal places of a run get one decision; those of every other repeat get another one (`PHASES`), so
 that plans that alternate between layers stay possible. Arguments share a decision when their users do. It is a
 restriction of the plans, never a change of their costs: the plan of the folded problem is a plan of the program.
+
+All that is linear in the number of ops happens here and costs some microseconds an op; strategies and prices are made
+for the ops that stand for others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from jogak.autoshard.sites import OpSite, Sites
+import numpy as np
+from numpy.typing import NDArray
+
 from jogak.sharding.graph import Graph, Node
+from jogak.sharding.rule import OpShardingRule
+
+Ints = NDArray[np.int64]
 
 PHASES = 2
 """Repeats of a layer that are decided separately."""
 _SHORTEST = 3
 """Ops that a repeated part has at least."""
+_FREQUENT = 24
+"""Distances that are tried as periods because many ops come again after them."""
+
+Marks = Mapping[int, Hashable]
+"""For each value that the user constrains something that tells its constraint from others."""
 
 
-def signatures(graph: Graph) -> list[int]:
-    """Numbers that are equal for ops that do the same to tensors of the same types."""
+@dataclass(frozen=True)
+class Folding:
+    """What stands for what.
+
+    Attributes:
+        graph: the program.
+        stands: for each node the node that stands for it, itself where it is alone or the first of its kind.
+        argument_stands: for each argument, by position, the value of the argument that stands for it.
+        partial: for each value whether an op may leave it as a partial sum.
+        kept: for each value whether how it is kept is a decision of its own.
+    """
+
+    graph: Graph
+    stands: Ints
+    argument_stands: tuple[int, ...]
+    partial: Sequence[bool]
+    kept: Sequence[bool]
+
+
+def fold(graph: Graph, marks: Marks, *, layers: bool = True) -> Folding:
+    """Find what may share a decision.
+
+    Args:
+        marks: constraints; values under different ones never share a decision.
+        layers: whether repeated layers share decisions; otherwise every op stands for itself.
+    """
+    classes = _Classes(graph, marks)
+    sequence = [classes.of(node) for node in graph.nodes]
+    stands = np.arange(len(sequence), dtype=np.int64)
+    repeated = np.zeros(len(sequence), np.bool_)
+    for start, period, repeats in find_runs(sequence) if layers else []:
+        place = np.arange(period * repeats)
+        stands[start + place] = start + place // period % PHASES * period + place % period
+        repeated[start + place] = True
+    arguments = _fold_arguments(classes, marks, stands, repeated)
+    return Folding(graph, stands, arguments, classes.partial, classes.kept)
+
+
+class _Classes:
+    """Numbers ops in program order so that those with equal numbers have equal decisions at equal prices.
+
+    Besides what an op is, that depends on which of its operands may be partial sums, and on how its results are kept.
+    """
+
+    def __init__(self, graph: Graph, marks: Marks) -> None:
+        self.graph = graph
+        self.marks = marks
+        self.users = _users(graph)
+        self.partial = [False] * len(graph.values)
+        self.kept = [False] * len(graph.values)
+        types: dict[Hashable, int] = {}
+        self.types = [types.setdefault((value.shape, value.element), len(types)) for value in graph.values]
+        self._rules: dict[OpShardingRule, int] = {}
+        self._rule_of: dict[int, int] = {}
+        self._known: dict[Hashable, int] = {}
+        self._flows: dict[Hashable, tuple[bool, ...]] = {}
+
+    def of(self, node: Node) -> int:
+        """The class of a node; what it leaves partial and keeps is noted."""
+        rule = self._rule_of.get(id(node.rule))
+        if rule is None:
+            rule = self._rule_of[id(node.rule)] = self._rules.setdefault(node.rule, len(self._rules))
+        partial, types, operands = self.partial, self.types, node.operands
+        came = tuple([v is not None and partial[v] for v in operands]) if node.through or node.sums else ()
+        flow: Hashable = rule, node.through, node.sums, came
+        leaves = self._flows.get(flow)
+        if leaves is None:
+            leaves = self._flows[flow] = _leaves_partial(node, came)
+        kept = []
+        for value, left in zip(node.results, leaves, strict=True):
+            partial[value] = left
+            if (left and self.users[value] > 1) or value in self.marks:
+                self.kept[value] = True
+                kept.append((value - node.results[0], self.marks.get(value)))
+        read = tuple([None if v is None else types[v] for v in operands])
+        same = () if len(set(operands)) == len(operands) else tuple([operands.index(v) for v in operands])
+        made = tuple([types[v] for v in node.results])
+        key = node.op, flow, read, same, made, node.flops, tuple(kept)
+        return self._known.setdefault(key, len(self._known))
+
+
+def _users(graph: Graph) -> list[int]:
+    """How many ops and results use each value."""
+    count = [0] * len(graph.values)
+    for node in graph.nodes:
+        for value in set(node.operands):
+            if value is not None:
+                count[value] += 1
+    for returned in graph.results:
+        if returned is not None:
+            count[returned] += 1
+    return count
+
+
+def _leaves_partial(node: Node, came: Sequence[bool]) -> tuple[bool, ...]:
+    """Which results an op may leave as partial sums, when some operands may come as such."""
+    incoming = list(came)
+    for members in node.sums:
+        if all(node.operands[position] is not None for position in members):
+            total = any(came[position] for position in members)
+            for position in members:
+                incoming[position] = total and position == members[0]
+    through = any(incoming[position] for position in node.through)
+    return tuple(through or may_be_partial(node.rule, number) for number in range(len(node.results)))
+
+
+def may_be_partial(rule: OpShardingRule, number: int) -> bool:
+    """Whether an op can make a result in summands."""
+    return any(number < len(factor.combiners) and factor.combiners[number] for factor in rule.factors)
+
+
+def _fold_arguments(classes: _Classes, marks: Marks, stands: Ints, repeated: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Arguments share a decision when all their users do."""
+    graph = classes.graph
+    uses: dict[int, list[tuple[int, int]]] = {value: [] for value in graph.arguments}
+    standing, again = stands.tolist(), repeated.tolist()
+    alone = set()
+    for node in graph.nodes:
+        for position, value in enumerate(node.operands):
+            if value in uses and value is not None:
+                uses[value].append((standing[node.index], position))
+                if not again[node.index]:
+                    alone.add(value)
+    for argument, result in graph.ties:
+        producer = graph.values[result].producer
+        if producer is None or not again[producer]:
+            alone.add(argument)
+            continue
+        uses[argument].append((standing[producer], -1 - graph.nodes[producer].results.index(result)))
     known: dict[Hashable, int] = {}
-    return [known.setdefault(_signature(graph, node), len(known)) for node in graph.nodes]
-
-
-def _signature(graph: Graph, node: Node) -> Hashable:
-    values = [*node.operands, *node.results]
-    types = tuple(None if v is None else (graph.values[v].shape, graph.values[v].element) for v in values)
-    return node.op, node.rule, types, node.flops, node.through, node.sums
+    return tuple(
+        value if value in alone or not users
+        else known.setdefault((classes.types[value], marks.get(value), tuple(sorted(users))), value)
+        for value, users in uses.items()
+    )  # fmt: skip
 
 
 def find_runs(sequence: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -39,120 +178,47 @@ def find_runs(sequence: Sequence[int]) -> list[tuple[int, int, int]]:
     Runs of more than two periods are worth folding; a run covers whole repeats only.
     """
     found: list[tuple[int, int, int]] = []
-    taken = [False] * len(sequence)
+    symbols = np.array(sequence, dtype=np.int64)
+    taken = np.zeros(len(symbols), np.bool_)
     candidates = sorted(
-        (run for period in _periods(sequence) for run in _runs_of(sequence, period)),
+        (run for period in _periods(sequence) for run in _runs_of(symbols, period)),
         key=lambda run: (-run[1] * run[2], run[1], run[0]),
     )
     for start, period, repeats in candidates:
-        free = _free_part(taken, start, start + period * repeats)
-        if free is None:
-            continue
-        begin, end = free
+        begin, end = _free_part(taken, start, start + period * repeats)
         count = (end - begin) // period
         if count > PHASES:
             found.append((begin, period, count))
-            taken[begin : begin + period * count] = [True] * (period * count)
+            taken[begin : begin + period * count] = True
     return found
 
 
-def _free_part(taken: Sequence[bool], start: int, end: int) -> tuple[int, int] | None:
-    """The longest stretch of a range that no run has yet."""
-    best: tuple[int, int] | None = None
-    at = start
-    while at < end:
-        if taken[at]:
-            at += 1
-            continue
-        stop = at
-        while stop < end and not taken[stop]:
-            stop += 1
-        if best is None or stop - at > best[1] - best[0]:
-            best = (at, stop)
-        at = stop
-    return best
+def _free_part(taken: NDArray[np.bool_], start: int, end: int) -> tuple[int, int]:
+    """The longest stretch of a range that no run has yet; an empty one where all of it is taken."""
+    occupied = np.concatenate([[start - 1], start + np.flatnonzero(taken[start:end]), [end]])
+    widest = int(np.argmax(np.diff(occupied)))
+    return int(occupied[widest]) + 1, int(occupied[widest + 1])
 
 
 def _periods(sequence: Sequence[int]) -> list[int]:
-    """Distances at which ops come again: the most frequent ones."""
-    last: dict[int, int] = {}
-    distances: Counter[int] = Counter()
-    for at, symbol in enumerate(sequence):
-        if symbol in last:
-            distances[at - last[symbol]] += 1
-        last[symbol] = at
-    # An op that a layer holds several times comes again within the layer; sums of up to some of those are the period.
-    frequent = [distance for distance, _ in distances.most_common(24)]
-    return sorted({d for d in frequent if d >= _SHORTEST} | _rare_distances(sequence))
-
-
-def _rare_distances(sequence: Sequence[int]) -> set[int]:
-    """Distances of ops that a layer holds once: those of the rarest repeated ops."""
+    """Distances at which ops come again: the most frequent ones, and those of ops that a layer holds once."""
     places: dict[int, list[int]] = {}
     for at, symbol in enumerate(sequence):
         places.setdefault(symbol, []).append(at)
-    distances: Counter[int] = Counter()
-    for found in places.values():
-        for before, after in pairwise(found):
-            distances[after - before] += 1
-    return {distance for distance, count in distances.items() if count > PHASES and distance >= _SHORTEST}
+    distances = Counter(after - before for found in places.values() for before, after in pairwise(found))
+    # An op that a layer holds several times comes again within the layer; the period is the distance of others.
+    frequent = {distance for distance, _ in distances.most_common(_FREQUENT)}
+    again = {distance for distance, count in distances.items() if count > PHASES}
+    return sorted(distance for distance in frequent | again if distance >= _SHORTEST)
 
 
-def _runs_of(sequence: Sequence[int], period: int) -> list[tuple[int, int, int]]:
+def _runs_of(symbols: Ints, period: int) -> list[tuple[int, int, int]]:
     """Maximal stretches in which every op equals the one a period later."""
+    equal = symbols[:-period] == symbols[period:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]])))
     found = []
-    start: int | None = None
-    for at in range(len(sequence) - period + 1):
-        equal = at < len(sequence) - period and sequence[at] == sequence[at + period]
-        if equal and start is None:
-            start = at
-        if not equal and start is not None:
-            repeats = (at - start + period) // period
-            if repeats > PHASES:
-                found.append((start, period, repeats))
-            start = None
+    for start, end in edges.reshape(-1, 2).tolist():
+        repeats = (end - start + period) // period
+        if repeats > PHASES:
+            found.append((start, period, repeats))
     return found
-
-
-def fold(sites: Sites) -> list[int]:
-    """For each site the number of its decision; numbers count from 0 in order of first sites."""
-    place: dict[int, Hashable] = {}
-    sequence = signatures(sites.graph)
-    for number, (start, period, repeats) in enumerate(find_runs(sequence)):
-        for at in range(start, start + period * repeats):
-            place[at] = (number, (at - start) % period, (at - start) // period % PHASES)
-    keys: list[Hashable] = []
-    order: Counter[Hashable] = Counter()
-    for site, parent in enumerate(sites.parent):
-        where = None if parent is None else place.get(parent)
-        if where is None:
-            keys.append(("alone", site))
-            continue
-        # A node may have several sites: its sums, itself, and what is kept of its results, always in one order.
-        order[parent] += 1
-        keys.append((where, order[parent], _states(sites, site)))
-    _fold_arguments(sites, keys)
-    known: dict[Hashable, int] = {}
-    return [known.setdefault(key, len(known)) for key in keys]
-
-
-def _states(sites: Sites, number: int) -> Hashable:
-    """What can be chosen: at the ends of a run it may be less, where no partial sum comes in."""
-    site = sites.sites[number]
-    return (site.node.op, site.node.through) if isinstance(site, OpSite) else site.shardings
-
-
-def _fold_arguments(sites: Sites, keys: list[Hashable]) -> None:
-    """Arguments share a decision when all their users do."""
-    uses: dict[int, list[Hashable]] = {site: [] for site, parent in enumerate(sites.parent) if parent is None}
-    for link in sites.links:
-        if link.source in uses:
-            uses[link.source].append((keys[link.target], link.operand))
-        if link.target in uses:
-            uses[link.target].append((keys[link.source], link.result, "update"))
-    for site, users in uses.items():
-        stored = sites.sites[site]
-        folded = users and all(key[0][0] != "alone" for key in users)  # type: ignore[index]
-        if folded and not isinstance(stored, OpSite):
-            value = sites.values[stored.value]
-            keys[site] = ("argument", value.shape, value.element, stored.shardings, tuple(sorted(map(repr, users))))

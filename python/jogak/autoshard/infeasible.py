@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jogak.autoshard.model import Model, least_memory
+from jogak.autoshard.model import Model
 from jogak.autoshard.solving import Outcome
 from jogak.report.summary import size
 
@@ -17,14 +17,14 @@ def explain_infeasible(model: Model, outcome: Outcome, limit: float, share: floa
     Args:
         share: the part of what ops make that counted, when the rest was to be recomputed.
     """
-    least, at = least_memory(model)
+    least, at = model.holds.least()
     graph, mesh = model.sites.graph, model.sites.mesh
-    alive = [hold for hold in model.holds if hold.lower <= at < hold.upper and not hold.gathered]
     groups: dict[str, float] = {}
-    for hold in alive:
-        value = model.sites.values[hold.value]
-        kind = "arguments" if value.producer is None else f"made at {graph.nodes[value.producer].location}"
-        groups[kind] = groups.get(kind, 0.0) + float(hold.bytes.min())
+    for hold, values in model.holds.without_copies().at(at):
+        for number in values.tolist():
+            value = model.sites.values[number]
+            kind = "arguments" if value.producer is None else f"made at {graph.nodes[value.producer].location}"
+            groups[kind] = groups.get(kind, 0.0) + float(hold.bytes.min())
     largest = sorted(groups.items(), key=lambda item: -item[1])[:_SHOWN]
     where = graph.nodes[min(at, len(graph.nodes) - 1)].location
     told = "; ".join(f"{size(int(held))} {kind}" for kind, held in largest)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jogak.autoshard.model import Model
-from jogak.autoshard.plan import SearchOptions, search_plan
+from jogak.autoshard.plan import Program, SearchOptions, search_plan
 from jogak.autoshard.solving import Assigned, Outcome
 from jogak.cost.model import CostModel
 from jogak.search.incumbent import Progress
 from jogak.sharding.constraints import Seed
-from jogak.sharding.graph import Graph
 from jogak.sharding.mesh import Mesh
 
 AXES = ("data", "model")
@@ -55,7 +54,7 @@ def meshes(devices: int) -> Iterator[Mesh]:
 
 
 def search_meshes(
-    graph: Graph,
+    program: Program,
     candidates: Sequence[Mesh],
     price: Callable[[Mesh], CostModel],
     seeds_on: Callable[[Mesh], Sequence[Seed]],
@@ -66,7 +65,7 @@ def search_meshes(
     found = []
     for mesh in candidates:
         tell = None if progress is None else _on(progress, mesh)
-        found.append(Found(mesh, *search_plan(graph, price(mesh), seeds_on(mesh), options, tell)))
+        found.append(Found(mesh, *search_plan(program, price(mesh), seeds_on(mesh), options, tell)))
     return sorted(found, key=lambda each: (each.plan is None, each.outcome.objective))
 
 

@@ -2,72 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jogak.autoshard.sites import OpSite, Site, Sites, StoredSite, bytes_of, is_free, lifetimes
+from jogak.autoshard.holds import Holds, Lives, find_holds
+from jogak.autoshard.sites import OpSite, Sites, bytes_of, is_free, local_bytes
 from jogak.autoshard.transitions import Transitions
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
 from jogak.sharding.assignment import exchange_seconds, local_share
-from jogak.sharding.graph import Node, Value
-from jogak.sharding.mesh import Mesh
+from jogak.sharding.graph import Node
 from jogak.sharding.rule import FactorKind
-from jogak.sharding.sharding import Sharding
 from jogak.sharding.strategy import Strategy
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Hold:
-    """Memory of a decision: for each state the bytes on a device, during node numbers `lower` to `upper`.
-
-    Attributes:
-        value: what is held.
-        gathered: whether it is an argument as an op needs it, beside how it is stored. Where both lie alike there is
-            no such copy; counting it all the same keeps a sum of single decisions, and plans on the safe side.
-    """
-
-    decision: int
-    lower: int
-    upper: int
-    bytes: Floats
-    value: int
-    gathered: bool = False
-
-
 @dataclass
 class Model:
-    """Decisions with their prices in seconds.
+    """Decisions with their prices in seconds; a decision is a site with all that it stands for.
 
     Attributes:
         sites: what is decided.
-        decision: for each site the number of its decision.
-        members: for each decision its sites.
-        compute: for each decision the seconds of each state in kernels, all members together.
+        compute: for each decision the seconds of each state in kernels, all that it stands for together.
         communicate: the same for collectives that no edge has.
         edges: (decision, decision) to seconds for each pair of states, all links together.
         holds: memory over time.
-        argument_bytes: for each argument the bytes of each state.
     """
 
     sites: Sites
-    decision: list[int]
-    members: list[list[int]]
     compute: list[Floats]
     communicate: list[Floats]
     edges: dict[tuple[int, int], Floats] = field(default_factory=dict)
-    holds: list[Hold] = field(default_factory=list)
-    argument_bytes: dict[int, Floats] = field(default_factory=dict)
-
-    def site(self, decision: int) -> Site:
-        """A site that stands for all of a decision."""
-        return self.sites.sites[self.members[decision][0]]
+    holds: Holds = field(default_factory=Holds)
 
     def unary(self, decision: int) -> Floats:
         """Seconds of each state."""
@@ -80,64 +51,25 @@ class Model:
         moved += sum(table[choice[a], choice[b]] for (a, b), table in self.edges.items())
         return float(kernels), float(moved)
 
-    def _stored(self, value: int, choice: Sequence[int]) -> float:
-        """Bytes of an argument as it is stored."""
-        number = self.decision[self.sites.home[value][0]]
-        return float(self.argument_bytes[value][choice[number]])
 
-    def peak(self, choice: Sequence[int]) -> tuple[float, int]:
-        """The most bytes that a choice holds at once, and the node number where."""
-        change = np.zeros(len(self.sites.graph.nodes) + 2)
-        for hold in self.holds:
-            held = hold.bytes[choice[hold.decision]]
-            if hold.gathered and held <= self._stored(hold.value, choice):
-                continue
-            change[hold.lower] += held
-            change[hold.upper] -= held
-        profile = np.cumsum(change)
-        return float(profile.max()), int(profile.argmax())
-
-
-def least_memory(model: Model) -> tuple[float, int]:
-    """Bytes that no plan goes below, and the node number where: every decision at its smallest at that time."""
-    change = np.zeros(len(model.sites.graph.nodes) + 2)
-    for hold in model.holds:
-        if hold.gathered:
-            continue
-        change[hold.lower] += hold.bytes.min()
-        change[hold.upper] -= hold.bytes.min()
-    profile = np.cumsum(change)
-    return float(profile.max()), int(profile.argmax())
-
-
-def build_model(sites: Sites, decision: Sequence[int], cost: CostModel, *, split_heavy: bool = False) -> Model:
+def build_model(sites: Sites, cost: CostModel, lives: Lives, *, split_heavy: bool = False) -> Model:
     """Price everything.
 
     Args:
-        decision: for each site the number of its decision, as `fold` gives it.
+        lives: when values are held.
         split_heavy: contractions and convolutions must be split by every axis, where one can: Alpa's assumption.
     """
-    count = max(decision, default=-1) + 1
-    members: list[list[int]] = [[] for _ in range(count)]
-    for at, number in enumerate(decision):
-        members[number].append(at)
-    sizes = [len(sites.sites[each[0]]) for each in members]
     transitions = Transitions(sites.mesh, cost)
-    made = Model(sites, list(decision), members, [np.zeros(n) for n in sizes], [np.zeros(n) for n in sizes])
-    for number, each in enumerate(members):
-        site = sites.sites[each[0]]
+    made = Model(sites, [np.zeros(len(each)) for each in sites.sites], [np.zeros(len(each)) for each in sites.sites])
+    for number, (site, alike) in enumerate(zip(sites.sites, sites.alike, strict=True)):
         if isinstance(site, OpSite):
-            made.compute[number] += len(each) * kernel_seconds(site, sites, cost)
-            made.communicate[number] += len(each) * _halo_seconds(site, sites, cost)
+            made.compute[number] += alike * kernel_seconds(site, sites, cost)
+            made.communicate[number] += alike * _halo_seconds(site, sites, cost)
             if split_heavy:
                 made.compute[number] += _refuse_idle(site, sites)
     _add_links(made, transitions)
     _add_returns(made, transitions)
-    made.holds = list(_holds(made))
-    arguments = set(sites.graph.arguments)
-    made.argument_bytes = {
-        hold.value: hold.bytes for hold in made.holds if hold.value in arguments and not hold.gathered
-    }
+    made.holds = find_holds(sites, lives)
     return made
 
 
@@ -183,11 +115,6 @@ def _touched(node: Node, strategy: Strategy, sites: Sites) -> float:
     return total
 
 
-def local_bytes(value: Value, placed: Sharding, mesh: Mesh) -> int:
-    """Bytes of a value on a device, padding included."""
-    return prod(placed.local_shape(value.shape, mesh)) * bytes_of(value)
-
-
 def _refuse_idle(site: OpSite, sites: Sites) -> Floats:
     """Infinite for strategies of a contraction that leave devices with the same work, where others do not."""
     if not is_contraction(site, sites):
@@ -207,19 +134,15 @@ def is_contraction(site: OpSite, sites: Sites) -> bool:
 
 def _add_links(made: Model, transitions: Transitions) -> None:
     sites = made.sites
-    groups: dict[tuple[int, int, int, int], list[int]] = {}
-    for number, link in enumerate(sites.links):
-        ends = (made.decision[link.source], made.decision[link.target], link.result, link.operand)
-        groups.setdefault(ends, []).append(number)
     tables: dict[object, Floats] = {}
-    for (source, target, _, _), links in groups.items():
-        link = sites.links[links[0]]
+    for link in sites.links:
+        source, target = link.source, link.target
         outgoing, incoming = sites.placements_of(link)
         value = sites.values[link.value]
         key = (value.shape, bytes_of(value), id(outgoing), id(incoming))  # equal sites share one tuple
         if key not in tables:
             tables[key] = transitions.table(value.shape, bytes_of(value), outgoing, incoming)
-        table = len(links) * tables[key]
+        table = link.alike * tables[key]
         if source == target:
             made.communicate[source] = made.communicate[source] + np.diagonal(table)
         elif (target, source) in made.edges:
@@ -231,40 +154,9 @@ def _add_links(made: Model, transitions: Transitions) -> None:
 def _add_returns(made: Model, transitions: Transitions) -> None:
     """What `@main` returns is complete."""
     for value in made.sites.returned:
-        site, result = made.sites.home[value]
+        number, result = made.sites.home(value)
         described = made.sites.values[value]
-        placed = made.sites.outgoing(site, result)
+        placed = made.sites.outgoing(number, result)
         complete = [each.complete() for each in placed]
         table = transitions.table(described.shape, bytes_of(described), placed, complete)
-        number = made.decision[site]
         made.communicate[number] = made.communicate[number] + np.diagonal(table)
-
-
-def _holds(made: Model) -> Iterator[Hold]:
-    sites = made.sites
-    graph = sites.graph
-    end = len(graph.nodes) + 1
-    local: dict[object, Floats] = {}
-
-    def bytes_in(value: int, placed: tuple[Sharding, ...]) -> Floats:
-        described = sites.values[value]
-        key = (described.shape, bytes_of(described), id(placed))
-        if key not in local:
-            local[key] = np.array([local_bytes(described, each, sites.mesh) for each in placed], np.float64)
-        return local[key]
-
-    for value in graph.arguments:
-        site, _ = sites.home[value]
-        yield Hold(made.decision[site], 0, end, bytes_in(value, sites.outgoing(site, -1)), value)
-    for value, (lower, upper) in lifetimes(graph).items():
-        site, result = sites.home[value]
-        yield Hold(made.decision[site], lower, upper, bytes_in(value, sites.outgoing(site, result)), value)
-    arguments = set(graph.arguments)
-    for number, each in enumerate(sites.sites):
-        if isinstance(each, StoredSite) or is_free(each):
-            continue
-        for position, operand in enumerate(each.node.operands):
-            # A gathered argument is held while the op runs.
-            if operand in arguments and operand is not None:
-                at = each.node.index
-                yield Hold(made.decision[number], at, at + 1, bytes_in(operand, each.operands(position)), operand, True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from jogak.autoshard.folding import fold
+from jogak.autoshard.folding import Folding, fold
+from jogak.autoshard.holds import Lives, find_lives
 from jogak.autoshard.model import Model, build_model
 from jogak.autoshard.sites import find_sites
 from jogak.autoshard.solving import Assigned, Outcome, assigned, solve_model
@@ -47,24 +48,47 @@ def memory_limit(budget: str, machine_bytes: int) -> float:
     return float(min(parse_budget(budget, 0, "--memory"), machine_bytes))
 
 
-def pose(graph: Graph, cost: CostModel, seeds: Sequence[Seed], options: SearchOptions) -> Model:
+@dataclass(frozen=True)
+class Program:
+    """What a search needs to know of a program, whatever the mesh; read once for all of them.
+
+    Attributes:
+        graph: the program.
+        lives: when its values are held.
+    """
+
+    graph: Graph
+    lives: Lives
+    _foldings: dict[Hashable, Folding] = field(default_factory=dict)
+
+    @staticmethod
+    def of(graph: Graph) -> Program:
+        return Program(graph, find_lives(graph))
+
+    def folding(self, seeds: Sequence[Seed], folded: bool | None) -> Folding:
+        """What may share a decision under some constraints."""
+        marks = {seed.value: seed.dims for seed in seeds}
+        layers = len(self.graph.nodes) >= LARGE if folded is None else folded
+        key = layers, tuple(sorted(marks.items()))
+        if key not in self._foldings:
+            self._foldings[key] = fold(self.graph, marks, layers=layers)
+        return self._foldings[key]
+
+
+def pose(program: Program | Graph, cost: CostModel, seeds: Sequence[Seed], options: SearchOptions) -> Model:
     """The priced problem of a program under the user's constraints."""
-    mesh = cost.mesh
-    sites = find_sites(graph, mesh, given_shardings(graph, cost, seeds))
-    large = len(graph.nodes) >= LARGE if options.folded is None else options.folded
-    decision = fold(sites) if large else list(range(len(sites.sites)))
-    model = build_model(sites, decision, cost, split_heavy=options.split_heavy)
+    if isinstance(program, Graph):
+        program = Program.of(program)
+    folding = program.folding(seeds, options.folded)
+    sites = find_sites(folding, cost.mesh, given_shardings(program.graph, cost, seeds))
+    model = build_model(sites, cost, program.lives, split_heavy=options.split_heavy)
     if options.recomputed < 1:
-        arguments = set(graph.arguments)
-        model.holds = [
-            hold if hold.value in arguments else replace(hold, bytes=options.recomputed * hold.bytes)
-            for hold in model.holds
-        ]
+        model.holds = model.holds.with_share(options.recomputed)
     return model
 
 
 def search_plan(
-    graph: Graph,
+    program: Program | Graph,
     cost: CostModel,
     seeds: Sequence[Seed] = (),
     options: SearchOptions | None = None,
@@ -72,7 +96,7 @@ def search_plan(
 ) -> tuple[Model, Outcome, Assigned | None]:
     """Find the best plan of a program: the problem, what the solver says, and the plan; None when nothing fits."""
     options = options or SearchOptions()
-    model = pose(graph, cost, seeds, options)
+    model = pose(program, cost, seeds, options)
     outcome = solve_model(model, limit=options.limit, time_limit=options.time_limit, progress=progress)
     return model, outcome, None if outcome.choice is None else assigned(model, outcome.choice)
 

@@ -1,15 +1,20 @@
 """The decisions of a program: one site for every op, every argument, and every partial result that several ops use.
 
-Sites and links are plain data, made from the program's `Graph` alone: what has to be decided together, before it is
-known what anything costs.
+Sites and links are plain data, made from the program's `Graph` and its `Folding` alone: what has to be decided
+together, before it is known what anything costs. With folded layers they are made once for all layers alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
+from jogak.autoshard.folding import Folding
 from jogak.autoshard.strategies import kept_of, op_strategies, operands_of, placements, results_of
 from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node, Value
 from jogak.sharding.mesh import Mesh
@@ -68,6 +73,7 @@ class StoredSite:
 
 
 Site = OpSite | StoredSite
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,10 @@ class Link:
 
     Attributes:
         source, target: numbers of the sites.
-        value: which value.
+        value: which value; one of several alike.
         result: of an op site as the source, the number of the result; -1 for a stored value.
         operand: of an op site as the target, the position of the operand; -1 for a stored value.
+        alike: how many values go this way, in layers that share their decisions.
     """
 
     source: int
@@ -86,6 +93,7 @@ class Link:
     value: int
     result: int
     operand: int
+    alike: int
 
 
 @dataclass
@@ -96,21 +104,23 @@ class Sites:
         graph: the program.
         mesh: the mesh.
         values: its values, and behind them the sums.
-        sites: the decisions.
+        sites: the decisions; with folded layers one stands for many ops or values.
+        alike: for how many each stands.
         links: the values between them.
-        home: for each value the site that keeps it, and the number of the result there (-1: stored).
-        parent: for each site the node that it belongs to; None for an argument's.
-        partial: values that an op may leave as partial sums.
+        owner: for each value the site that keeps it.
+        result: for each value the number of the result there (-1: stored).
+        own: for each node the number of its op's site; those of its sums lie before it, those of what it keeps behind.
     """
 
     graph: Graph
     mesh: Mesh
     values: list[Value]
     sites: list[Site] = field(default_factory=list)
+    alike: list[int] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
-    home: dict[int, tuple[int, int]] = field(default_factory=dict)
-    parent: list[int | None] = field(default_factory=list)
-    partial: set[int] = field(default_factory=set)
+    owner: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    result: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    own: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def placements_of(self, link: Link) -> tuple[tuple[Sharding, ...], tuple[Sharding, ...]]:
         """The shardings that the states of a link's two ends mean."""
@@ -126,6 +136,10 @@ class Sites:
         target = self.sites[site]
         return target.shardings if isinstance(target, StoredSite) else target.operands(operand)
 
+    def home(self, value: int) -> tuple[int, int]:
+        """The site that keeps a value, and the number of the result there; -1: it is stored."""
+        return int(self.owner[value]), int(self.result[value])
+
     @cached_property
     def returned(self) -> list[int]:
         """Values that `@main` returns and that replace no argument."""
@@ -133,102 +147,174 @@ class Sites:
         return [v for at, v in enumerate(graph.results) if v is not None and at not in graph.updates]
 
 
-def find_sites(graph: Graph, mesh: Mesh, given: Mapping[int, tuple[Sharding, ...]]) -> Sites:
+def find_sites(folding: Folding, mesh: Mesh, given: Mapping[int, tuple[Sharding, ...]]) -> Sites:
     """List the decisions.
 
     Args:
+        folding: what shares a decision.
         given: for some values the shardings that they may have.
     """
-    found = Sites(graph, mesh, list(graph.values))
-    users = _users(graph)
-    for value in graph.arguments:
-        _store(found, value, given.get(value) or placements(graph.values[value].shape, mesh), None)
-    for node in graph.nodes:
-        changed = _with_sums(found, node)
-        _add_op(found, changed, node.index)
-        for value in node.results:
-            if value in given or (value in found.partial and users[value] > 1):
-                _keep(found, value, node.index, given.get(value))
-    for argument, result in graph.ties:
-        source, number = found.home[result]
-        found.links.append(Link(source, found.home[argument][0], result, number, -1))
-    return found
+    return _Builder(folding, mesh, given).build()
 
 
-def _users(graph: Graph) -> list[int]:
-    """How many ops and results use each value."""
-    count = [0] * len(graph.values)
-    for node in graph.nodes:
-        for value in {value for value in node.operands if value is not None}:
-            count[value] += 1
-    for returned in graph.results:
-        if returned is not None:
-            count[returned] += 1
-    return count
+class _Builder:
+    """Makes the sites of ops that stand for others, then joins all ops' operands to them."""
 
+    def __init__(self, folding: Folding, mesh: Mesh, given: Mapping[int, tuple[Sharding, ...]]) -> None:
+        graph = folding.graph
+        self.folding, self.given = folding, given
+        self.found = Sites(graph, mesh, list(graph.values))
+        self.owner = np.full(len(graph.values), -1, np.int64)
+        self.result = np.full(len(graph.values), -1, np.int64)
+        self.ends: list[tuple[Ints, int, int]] = []
+        """Values, and the site and position that each of them goes to."""
 
-def _may_be_partial(rule: OpShardingRule, number: int) -> bool:
-    return any(number < len(factor.combiners) and factor.combiners[number] for factor in rule.factors)
+    def build(self) -> Sites:
+        found, graph = self.found, self.folding.graph
+        self._add_arguments()
+        found.own = np.zeros(len(graph.nodes), np.int64)
+        operands = _Ragged([[-1 if v is None else v for v in node.operands] for node in graph.nodes])
+        results = _Ragged([node.results for node in graph.nodes])
+        for members in _groups(self.folding.stands):
+            site = self._add_node(graph.nodes[members[0]], operands.rows(members), results.rows(members))
+            found.own[members] = site
+        for argument, result in graph.ties:
+            self.ends.append((np.array([result]), int(self.owner[argument]), -1))
+        found.links += self._joined()
+        found.owner, found.result = self.owner, self.result
+        return found
 
+    def _add_arguments(self) -> None:
+        """A site for each argument that stands for itself."""
+        found, graph = self.found, self.folding.graph
+        number: dict[int, int] = {}
+        for value, stands in zip(graph.arguments, self.folding.argument_stands, strict=True):
+            if stands not in number:
+                shardings = self.given.get(stands) or placements(graph.values[stands].shape, found.mesh)
+                number[stands] = self._add(StoredSite(stands, shardings), 0)
+            self.owner[value] = number[stands]
+            found.alike[number[stands]] += 1
 
-def _store(found: Sites, value: int, shardings: tuple[Sharding, ...], parent: int | None) -> int:
-    found.home[value] = (len(found.sites), -1)
-    found.sites.append(StoredSite(value, shardings))
-    found.parent.append(parent)
-    return len(found.sites) - 1
+    def _add(self, site: Site, alike: int) -> int:
+        self.found.sites.append(site)
+        self.found.alike.append(alike)
+        return len(self.found.sites) - 1
 
+    def _add_node(self, node: Node, operands: Ints, results: Ints) -> int:
+        """The sites of a node and of all that it stands for; returns the number of its own.
 
-def _keep(found: Sites, value: int, node: int, given: tuple[Sharding, ...] | None) -> None:
-    """Let what is kept of a result be a decision of its own."""
-    source, number = found.home[value]
-    site = found.sites[source]
-    assert isinstance(site, OpSite)
-    rule, through = site.node.rule, site.node.through
-    options = given or kept_of(rule, through, found.mesh, number, found.values[value].shape)
-    kept = _store(found, value, options, node)
-    found.links.append(Link(source, kept, value, number, -1))
+        Args:
+            operands, results: a row of values for each of those nodes, itself the first; operands may be -1.
+        """
+        found = self.found
+        inputs = [_Input(value, column) for value, column in zip(node.operands, operands.T, strict=True)]
+        for members in node.sums:
+            summands = [inputs[position] for position in members]
+            if any(each.value is None for each in summands):
+                continue
+            total = self._add_sum(node, summands)
+            for position in members:
+                inputs[position] = total if position == members[0] else replace(total, value=None)
+        site = self._add_op(node, inputs, len(operands))
+        for number, value in enumerate(node.results):
+            self.owner[results[:, number]], self.result[results[:, number]] = site, number
+            if self.folding.kept[value]:
+                rule, through = node.rule, self._through(node, inputs)
+                options = self.given.get(value) or kept_of(rule, through, found.mesh, number, found.values[value].shape)
+                kept = self._add(StoredSite(value, options), len(operands))
+                found.links.append(Link(site, kept, value, number, -1, len(operands)))
+                self.owner[results[:, number]], self.result[results[:, number]] = kept, -1
+        return site
 
-
-def _add_op(found: Sites, node: Node, parent: int) -> None:
-    site = len(found.sites)
-    if not any(node.operands[position] in found.partial for position in node.through):
-        node = replace(node, through=())  # nothing partial comes in
-    found.partial |= {
-        value for number, value in enumerate(node.results) if node.through or _may_be_partial(node.rule, number)
-    }
-    found.sites.append(OpSite(node, found.mesh))
-    found.parent.append(parent)
-    seen = set()
-    for position, operand in enumerate(node.operands):
-        if operand is None:
-            continue
-        needed = (operand, node.rule.operands[position], position in node.through)
-        if needed not in seen:
-            seen.add(needed)
-            source, number = found.home[operand]
-            found.links.append(Link(source, site, operand, number, position))
-    for number, value in enumerate(node.results):
-        found.home[value] = (site, number)
-
-
-def _with_sums(found: Sites, node: Node) -> Node:
-    """Make a site of each sum that the node uses, so that its summands can be reduced together."""
-    operands = list(node.operands)
-    for members in node.sums:
-        summands = [operands[position] for position in members]
-        first = summands[0]
-        if any(value is None for value in summands) or first is None:
-            continue
-        described = found.values[first]
+    def _add_sum(self, node: Node, summands: Sequence[_Input]) -> _Input:
+        """A site for a sum that the node uses, so that its summands can be reduced together."""
+        found = self.found
+        described = found.values[summands[0].value or 0]
         total = len(found.values)
         found.values.append(replace(described, id=total, name=f"sum in {node.location}", producer=node.index))
-        rule = _elementwise(described.shape, len(members))
-        through = tuple(range(len(members)))
-        _add_op(found, Node(node.index, SUM, rule, tuple(summands), (total,), node.location, 0.0, through), node.index)
-        operands[members[0]] = total
-        for position in members[1:]:
-            operands[position] = None
-    return replace(node, operands=tuple(operands))
+        rule = _elementwise(described.shape, len(summands))
+        values = tuple(each.value for each in summands)
+        made = Node(node.index, SUM, rule, values, (total,), node.location, 0.0, tuple(range(len(summands))))
+        site = self._add_op(made, summands, len(summands[0].column))
+        return _Input(total, summands[0].column, site, any(map(self._may_be_partial, summands)))
+
+    def _add_op(self, node: Node, inputs: Sequence[_Input], alike: int) -> int:
+        through = self._through(node, inputs)
+        node = replace(node, operands=tuple(each.value for each in inputs), through=through)
+        site = self._add(OpSite(node, self.found.mesh), alike)
+        seen = set()
+        for position, each in enumerate(inputs):
+            needed = (each.value, node.rule.operands[position], position in through)
+            if each.value is None or needed in seen:
+                continue
+            seen.add(needed)
+            if each.site is None:
+                self.ends.append((each.column, site, position))
+            else:
+                self.found.links.append(Link(each.site, site, each.value, 0, position, alike))
+        return site
+
+    def _through(self, node: Node, inputs: Sequence[_Input]) -> tuple[int, ...]:
+        """Where partial sums may come in; nowhere when none can come."""
+        return node.through if any(self._may_be_partial(inputs[position]) for position in node.through) else ()
+
+    def _may_be_partial(self, each: _Input) -> bool:
+        if each.value is None or each.site is not None:
+            return each.value is not None and each.partial
+        return self.folding.partial[each.value]
+
+    def _joined(self) -> Iterator[Link]:
+        """A link for each two sites between which values go, and each place where they end."""
+        if not self.ends:
+            return
+        values = np.concatenate([column for column, _, _ in self.ends])
+        counts = [len(column) for column, _, _ in self.ends]
+        targets = np.repeat([site for _, site, _ in self.ends], counts)
+        operands = np.repeat([operand for _, _, operand in self.ends], counts)
+        ways = np.stack([self.owner[values], targets, self.result[values], operands], axis=1)
+        different, first, alike = np.unique(ways, axis=0, return_index=True, return_counts=True)
+        for (source, target, result, operand), at, count in zip(different.tolist(), first, alike, strict=True):
+            yield Link(source, target, int(values[at]), result, operand, int(count))
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What comes into an op and into all that it stands for.
+
+    Attributes:
+        value: the value; None for one that is free, or part of a sum.
+        column: that value for each of the ops.
+        site: of a sum its site.
+        partial: whether a sum may come as a partial one.
+    """
+
+    value: int | None
+    column: Ints
+    site: int | None = None
+    partial: bool = False
+
+
+class _Ragged:
+    """Rows of different lengths in one array."""
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        self.flat = np.array([entry for row in rows for entry in row], dtype=np.int64)
+        self.ends = np.cumsum([0, *map(len, rows)])
+
+    def rows(self, numbers: Ints) -> Ints:
+        """Some rows, which must be equally long, as a matrix."""
+        width = self.ends[numbers[0] + 1] - self.ends[numbers[0]]
+        found: Ints = self.flat[self.ends[numbers][:, None] + np.arange(width)]
+        return found
+
+
+def _groups(stands: Ints) -> Iterator[Ints]:
+    """The nodes that each node stands for, itself the first."""
+    if not len(stands):
+        return
+    order = np.argsort(stands, kind="stable")
+    starts = np.flatnonzero(np.diff(stands[order])) + 1
+    yield from np.split(order, starts)
 
 
 def _elementwise(shape: tuple[int, ...], operands: int) -> OpShardingRule:
@@ -247,26 +333,6 @@ def bytes_of(value: Value) -> int:
     return ELEMENT_BYTES.get(value.element, 4)
 
 
-def lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
-    """For each value that an op makes the half-open interval of node numbers in which its bytes are held.
-
-    A reshape holds none of its own: its operand lives as long as it does. A result that replaces an argument is written
-    into the argument's bytes.
-    """
-    root: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for node in graph.nodes:
-        if node.op in VIEWS and node.operands[0] is not None:
-            root[node.results[0]] = root.get(node.operands[0], node.operands[0])
-        for value in node.operands:
-            if value is not None:
-                last[root.get(value, value)] = node.index
-    end = len(graph.nodes)
-    kept = {root.get(v, v) for at, v in enumerate(graph.results) if v is not None and at not in graph.updates}
-    inplace = {v for at, v in enumerate(graph.results) if v is not None and at in graph.updates}
-    return {
-        value: (node.index, end if value in kept else last.get(value, node.index) + 1)
-        for node in graph.nodes
-        for value in node.results
-        if value not in root and value not in inplace
-    }
+def local_bytes(value: Value, placed: Sharding, mesh: Mesh) -> int:
+    """Bytes of a value on a device, padding included."""
+    return prod(placed.local_shape(value.shape, mesh)) * bytes_of(value)

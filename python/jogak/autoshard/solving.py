@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jogak.autoshard.model import Floats, Model, least_memory
-from jogak.autoshard.sites import SUM, OpSite, StoredSite
+from jogak.autoshard.model import Floats, Model
+from jogak.autoshard.sites import OpSite
 from jogak.search.incumbent import Progress
 from jogak.search.problem import FORBIDDEN, Problem
 from jogak.search.solve import solve_problem
@@ -68,15 +68,15 @@ def solve_model(
         time_limit: seconds for each of the two steps.
         fixed: for some decisions the states that may be chosen.
     """
-    if limit is not None and least_memory(model)[0] > limit:
-        variables = sum(len(model.unary(number)) > 1 for number in range(len(model.members)))
+    if limit is not None and model.holds.least()[0] > limit:
+        variables = sum(len(site) > 1 for site in model.sites.sites)
         return Outcome(None, np.inf, np.inf, 0.0, 0.0, 0.0, 0.0, variables)
     free = _solve(model, None, time_limit, fixed or {}, progress)
     if limit is None or free.choice is None or free.peak_bytes <= limit:
         return free
     bounded = _solve(model, limit, time_limit, fixed or {}, progress)
     if bounded.choice is None:
-        stored = replace(model, holds=[hold for hold in model.holds if not hold.gathered])
+        stored = replace(model, holds=model.holds.without_copies())
         bounded = _solve(stored, limit, time_limit, fixed or {}, progress)
     # Copies that are counted to be safe, and shares that recomputation may save, are no facts about every plan: what
     # surely holds for all of them is the bound without a limit.
@@ -91,13 +91,12 @@ def _solve(
     progress: Callable[[Progress], None] | None,
 ) -> Outcome:
     scale = _RESOLUTION / max(_magnitude(model), 1e-300)
-    unary = [model.unary(number) for number in range(len(model.members))]
+    unary = [model.unary(number) for number in range(len(model.sites.sites))]
     for number, states in fixed.items():
         allowed = np.zeros(len(unary[number]), np.bool_)
         allowed[list(states)] = True
         unary[number] = np.where(allowed, unary[number], np.inf)
-    held = [] if limit is None else model.holds
-    rows: Any = [(each.decision, (each.lower, each.upper), np.ceil(each.bytes).astype(np.int64)) for each in held]
+    rows: Any = [] if limit is None else list(model.holds.rows())
     costs: Any = [_integers(row, scale) for row in unary]
     tables: Any = [_integers(table, scale) for table in model.edges.values()]
     nothing: Any = [np.zeros(len(row), np.int64) for row in unary]
@@ -112,14 +111,14 @@ def _solve(
     compute, communication = model.seconds(solution.choice)
     total = compute + communication
     return Outcome(
-        tuple(solution.choice), total, min(bound, total), compute, communication, model.peak(solution.choice)[0],
+        tuple(solution.choice), total, min(bound, total), compute, communication, model.holds.peak(solution.choice)[0],
         solution.seconds, variables,
     )  # fmt: skip
 
 
 def _magnitude(model: Model) -> float:
     """Seconds of the order of a plan: every decision at its best, and a share of what edges can cost."""
-    total = sum(float(np.min(model.unary(number))) for number in range(len(model.members)))
+    total = sum(float(np.min(model.unary(number))) for number in range(len(model.sites.sites)))
     worst = sum(float(np.max(table[np.isfinite(table)], initial=0.0)) for table in model.edges.values())
     return total + 0.01 * worst
 
@@ -145,18 +144,14 @@ class Assigned:
 
 def assigned(model: Model, choice: Sequence[int]) -> Assigned:
     """What a choice means for every value and op."""
-    sites, graph = model.sites, model.sites.graph
-    shardings = [Sharding.replicated(len(value.shape)) for value in graph.values]
-    strategies: dict[int, Strategy] = {}
-    for number, site in enumerate(sites.sites):
-        state = choice[model.decision[number]]
-        if isinstance(site, StoredSite):
-            shardings[site.value] = site.shardings[state]
-        elif site.node.op != SUM:
-            strategies[site.node.index] = site.strategies[state]
-    for value in range(len(graph.values)):
-        site_number, result = sites.home[value]
-        site = sites.sites[site_number]
-        if isinstance(site, OpSite):
-            shardings[value] = site.strategies[choice[model.decision[site_number]]].result(site.node.rule, result)
-    return Assigned(shardings, [strategies[node.index] for node in graph.nodes])
+    sites = model.sites
+    shardings = [
+        sites.outgoing(owner, result)[choice[owner]]
+        for owner, result in zip(sites.owner.tolist(), sites.result.tolist(), strict=True)
+    ]
+    strategies = []
+    for own in sites.own.tolist():
+        site = sites.sites[own]
+        assert isinstance(site, OpSite)
+        strategies.append(site.strategies[choice[own]])
+    return Assigned(shardings, strategies)

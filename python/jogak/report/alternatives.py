@@ -57,10 +57,9 @@ def alternatives(searched: Searched, value: int) -> Iterator[str]:
     model, outcome = searched.model, searched.outcome
     if outcome.choice is None:
         return
-    site_number, _ = model.sites.home[value]
-    decision = model.decision[site_number]
-    site = model.sites.sites[site_number]
-    count = len(model.members[decision])
+    decision, _ = model.sites.home(value)
+    site = model.sites.sites[decision]
+    count = model.sites.alike[decision]
     alike = f", one decision for {count} repeated layers" if count > 1 else ""
     yield f"chosen by the search{alike}"
     if len(site) < 2:

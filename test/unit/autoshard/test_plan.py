@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from jogak.autoshard.infeasible import explain_infeasible
-from jogak.autoshard.model import least_memory
 from jogak.autoshard.plan import SearchOptions, pose, search_plan
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph, Node
@@ -56,10 +54,7 @@ def test_search_equals_enumeration(priced, seed):
     cost = priced("data=4")
     model, outcome, plan = search_plan(graph, cost)
     assert plan is not None
-    best = min(
-        sum(model.seconds(choice))
-        for choice in product(*(range(len(model.unary(d))) for d in range(len(model.members))))
-    )
+    best = min(sum(model.seconds(choice)) for choice in product(*(range(len(site)) for site in model.sites.sites)))
     assert outcome.objective == pytest.approx(best, rel=1e-9)
     assert outcome.lower_bound <= best * (1 + 1e-9)
     assert outcome.gap < 1e-6
@@ -70,14 +65,13 @@ def test_memory_limit_is_kept_or_refused(priced, seed):
     graph = chain(seed, 4)
     cost = priced("data=2,model=2")
     model, free, _ = search_plan(graph, cost)
-    least, _ = least_memory(model)
+    least, _ = model.holds.least()
     for share in (0.9, 0.6, 0.4):
         limit = share * free.peak_bytes
         _, outcome, plan = search_plan(graph, cost, options=SearchOptions(limit=limit))
         if plan is None:
             continue
-        stored = replace(model, holds=[hold for hold in model.holds if not hold.gathered])
-        assert stored.peak(outcome.choice)[0] <= limit
+        assert model.holds.without_copies().peak(outcome.choice)[0] <= limit
         assert outcome.objective >= free.objective * (1 - 1e-9)
         assert outcome.lower_bound <= free.objective * (1 + 1e-9)  # the counted copies restrict plans, not the bound
     impossible, outcome, plan = search_plan(graph, cost, options=SearchOptions(limit=0.9 * least))
@@ -114,14 +108,16 @@ def test_folding_changes_no_cost_of_a_plan(priced):
             graph.nodes.append(node)
     graph.arguments, graph.results = tuple(arguments), (value,)
     cost = priced("data=2,model=2")
-    for model in (pose(graph, cost, (), SearchOptions(folded=flag)) for flag in (True, False)):
-        for number, members in enumerate(model.members):
-            assert {len(model.sites.sites[site]) for site in members} == {len(model.unary(number))}
     folded = pose(graph, cost, (), SearchOptions(folded=True))
     whole = pose(graph, cost, (), SearchOptions(folded=False))
-    assert len(folded.members) < len(whole.members) / 2
+    assert len(folded.sites.sites) < len(whole.sites.sites) / 2
+    assert sum(folded.sites.alike) == len(whole.sites.sites)
     _, outcome, _ = search_plan(graph, cost, options=SearchOptions(folded=True))
     assert outcome.choice is not None
-    spread = [outcome.choice[folded.decision[site]] for site in range(len(whole.members))]
+    spread = [0] * len(whole.sites.sites)
+    for value in range(len(graph.values)):
+        spread[whole.sites.home(value)[0]] = outcome.choice[folded.sites.home(value)[0]]
+    for node in graph.nodes:
+        spread[whole.sites.own[node.index]] = outcome.choice[folded.sites.own[node.index]]
     assert sum(whole.seconds(spread)) == pytest.approx(outcome.objective)
-    assert whole.peak(spread)[0] == pytest.approx(outcome.peak_bytes)
+    assert whole.holds.peak(spread)[0] == pytest.approx(outcome.peak_bytes)

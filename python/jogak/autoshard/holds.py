@@ -1,0 +1,216 @@
+"""The memory of a plan over time: what every decision holds, from where to where in the program.
+
+Counted are arguments always, results from their op to their last use (a reshape keeps its operand alive), and arguments
+as an op needs them while it runs, where they are stored otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jogak.autoshard.sites import OpSite, Sites, is_free, local_bytes
+from jogak.sharding.graph import Graph
+from jogak.sharding.rules.linearity import VIEWS
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Kind(Enum):
+    """What is held: an argument as it is stored, what an op makes, or an argument beside that as an op needs it."""
+
+    ARGUMENT = "argument"
+    MADE = "made"
+    GATHERED = "gathered"
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Memory of one decision: for each state the bytes of a value on a device.
+
+    Attributes:
+        decision: whose.
+        kind: of what.
+        values: the values, alike in layers that share the decision.
+        lower, upper: for each of them the half-open interval of node numbers in which it is held.
+        bytes: of one of them, for each state.
+        stored: for a gathered argument the decision that stores it, and the bytes of each of its states. Where both lie
+            alike there is no copy; the solver counts it all the same, which keeps memory a sum of single decisions and
+            plans on the safe side.
+    """
+
+    decision: int
+    kind: Kind
+    values: Ints
+    lower: Ints
+    upper: Ints
+    bytes: Floats
+    stored: tuple[int, Floats] | None = None
+
+    def held(self, choice: Sequence[int]) -> float:
+        """Bytes of each value under a choice."""
+        held = float(self.bytes[choice[self.decision]])
+        if self.stored is not None and held <= self.stored[1][choice[self.stored[0]]]:
+            return 0.0
+        return held
+
+
+@dataclass(frozen=True)
+class Lives:
+    """When values are held, whatever the plan.
+
+    Attributes:
+        end: one more than the last time.
+        lower, upper: for each value the half-open interval of node numbers; empty without bytes of its own.
+    """
+
+    end: int
+    lower: Ints
+    upper: Ints
+
+
+@dataclass(frozen=True)
+class Holds:
+    """All memory of a problem.
+
+    Attributes:
+        end: one more than the last time.
+        each: the memory of every decision.
+    """
+
+    end: int = 0
+    each: tuple[Hold, ...] = field(default=())
+
+    @cached_property
+    def _times(self) -> tuple[Ints, Ints, Ints]:
+        """For every interval its hold, its start and its end."""
+        counts = [len(hold.values) for hold in self.each]
+        lower = np.concatenate([np.zeros(0, np.int64), *(hold.lower for hold in self.each)])
+        upper = np.concatenate([np.zeros(0, np.int64), *(hold.upper for hold in self.each)])
+        return np.repeat(np.arange(len(counts)), counts), lower, upper
+
+    def _profile(self, held: Floats) -> Floats:
+        number, lower, upper = self._times
+        change = np.bincount(lower, held[number], self.end + 1) - np.bincount(upper, held[number], self.end + 1)
+        found: Floats = np.cumsum(change)
+        return found
+
+    def peak(self, choice: Sequence[int]) -> tuple[float, int]:
+        """The most bytes that a choice holds at once, and the node number where."""
+        profile = self._profile(np.array([hold.held(choice) for hold in self.each]))
+        return float(profile.max()), int(profile.argmax())
+
+    def least(self) -> tuple[float, int]:
+        """Bytes that no plan goes below, and the node number where: every decision at its smallest at that time."""
+        held = [0.0 if hold.kind is Kind.GATHERED else float(hold.bytes.min()) for hold in self.each]
+        profile = self._profile(np.array(held))
+        return float(profile.max()), int(profile.argmax())
+
+    def without_copies(self) -> Holds:
+        """The memory without arguments as ops need them."""
+        return replace(self, each=tuple(hold for hold in self.each if hold.kind is not Kind.GATHERED))
+
+    def with_share(self, share: float) -> Holds:
+        """The memory when so much of what ops make is alive at once, and the rest made again."""
+        return replace(self, each=tuple(
+            replace(hold, bytes=share * hold.bytes) if hold.kind is Kind.MADE else hold for hold in self.each
+        ))  # fmt: skip
+
+    def at(self, time: int) -> Iterator[tuple[Hold, Ints]]:
+        """What is held at a time, and which of its values."""
+        for hold in self.each:
+            values = hold.values[(hold.lower <= time) & (time < hold.upper)]
+            if len(values):
+                yield hold, values
+
+    def rows(self) -> Iterator[tuple[int, tuple[int, int], Ints]]:
+        """Decision, interval and bytes of each state; what one decision holds at equal times is one row."""
+        for hold in self.each:
+            size = np.ceil(hold.bytes).astype(np.int64)
+            times, counts = np.unique(np.stack([hold.lower, hold.upper], axis=1), axis=0, return_counts=True)
+            for (lower, upper), count in zip(times.tolist(), counts.tolist(), strict=True):
+                yield hold.decision, (lower, upper), count * size
+
+
+def find_lives(graph: Graph) -> Lives:
+    """The interval in which each value's bytes are held.
+
+    A reshape holds none of its own: its operand lives as long as it does. A result that replaces an argument is written
+    into the argument's bytes.
+    """
+    end = len(graph.nodes) + 1
+    root = list(range(len(graph.values)))
+    lower, upper = [0] * len(root), [0] * len(root)
+    for index, node in enumerate(graph.nodes):
+        view = node.op in VIEWS and node.operands[0] is not None
+        for value in node.results:
+            root[value] = root[node.operands[0] or 0] if view else value
+            lower[value], upper[value] = (0, 0) if view else (index, index + 1)
+        for operand in node.operands:
+            if operand is not None:
+                upper[root[operand]] = index + 1
+    for at, returned in enumerate(graph.results):
+        if returned is not None and at not in graph.updates:
+            upper[root[returned]] = end - 1
+    for at in graph.updates:
+        written = graph.results[at]
+        if written is not None:
+            lower[written] = upper[written] = 0
+    for argument in graph.arguments:
+        lower[argument], upper[argument] = 0, end
+    return Lives(end, np.array(lower, dtype=np.int64), np.array(upper, dtype=np.int64))
+
+
+def find_holds(sites: Sites, lives: Lives) -> Holds:
+    """What every decision holds."""
+    return Holds(lives.end, (*_kept(sites, lives), *_gathered(sites)))
+
+
+def _kept(sites: Sites, lives: Lives) -> Iterator[Hold]:
+    """Arguments as they are stored, and what ops make."""
+    values = np.flatnonzero(lives.upper > lives.lower)
+    homes = np.stack([sites.owner[values], sites.result[values]], axis=1)
+    order = np.lexsort((homes[:, 1], homes[:, 0]))
+    cuts = np.flatnonzero(np.any(np.diff(homes[order], axis=0), axis=1)) + 1
+    arguments = set(sites.graph.arguments)
+    for members in np.split(values[order], cuts) if len(values) else []:
+        decision, result = sites.home(int(members[0]))
+        kind = Kind.ARGUMENT if int(members[0]) in arguments else Kind.MADE
+        held = _bytes(sites, int(members[0]), decision, result)
+        yield Hold(decision, kind, members, lives.lower[members], lives.upper[members], held)
+
+
+def _bytes(sites: Sites, value: int, decision: int, result: int) -> Floats:
+    described = sites.values[value]
+    placed = sites.outgoing(decision, result)
+    return np.array([local_bytes(described, each, sites.mesh) for each in placed], np.float64)
+
+
+def _gathered(sites: Sites) -> Iterator[Hold]:
+    """An argument as an op needs it is held while the op runs."""
+    graph = sites.graph
+    arguments = set(graph.arguments)
+    found: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+    for node, own in zip(graph.nodes, sites.own.tolist(), strict=True):
+        for position, operand in enumerate(node.operands):
+            if operand in arguments and operand is not None:
+                key = own, position, int(sites.owner[operand])
+                found.setdefault(key, []).append((operand, node.index))
+    for (decision, position, stored), uses in found.items():
+        site = sites.sites[decision]
+        assert isinstance(site, OpSite)
+        value = uses[0][0]
+        if is_free(site) or site.node.operands[position] not in arguments:
+            continue
+        described = sites.values[value]
+        needed = [local_bytes(described, each, sites.mesh) for each in site.operands(position)]
+        times = np.array([time for _, time in uses], dtype=np.int64)
+        values = np.array([argument for argument, _ in uses], dtype=np.int64)
+        kept = stored, _bytes(sites, value, stored, -1)
+        yield Hold(decision, Kind.GATHERED, values, times, times + 1, np.array(needed, np.float64), kept)
