@@ -22,6 +22,7 @@ from jogak.ingress import (
     decompose_norms,
     decompose_pooling,
     decompose_products,
+    decompose_reductions,
     decompose_resampling,
     decompose_selection,
 )
@@ -37,6 +38,7 @@ OURS: tuple[Registry, ...] = (
     decompose_norms.registry,
     decompose_pooling.registry,
     decompose_products.registry,
+    decompose_reductions.registry,
     decompose_resampling.registry,
     decompose_selection.registry,
 )

@@ -217,7 +217,7 @@ def check_run(
     Args:
         precision: `f64` or `declared`. By default a training step is checked in f64, since Adam's update divides by the
             gradient's magnitude and turns rounding noise into whole steps; inference as the program says.
-        tolerance: largest relative error that passes; by default 1e-5, for 16-bit floats 2e-2.
+        tolerance: largest relative error that passes; by default 1e-5; for 16-bit floats 2e-2, see `compare`.
         execute: what runs it, given the values and the precision; the simulator by default.
 
     Raises:
@@ -233,12 +233,15 @@ def check_run(
     values = load_values(folder, manifest)
     given = {name: value.clone() for name, value in values.items()}
     run: Executed = execute(given, chosen) if execute else simulate_folder(folder, manifest, chosen, given)
-    if manifest["reference"] == "pytorch":
-        dtype = torch.float64 if chosen == "f64" else None
-        expected = run_reference(configuration.model, configuration.options, values, dtype=dtype)
-    else:
-        expected = whole_program(folder, manifest, values, chosen)
-    found = compare(expected, run.results, values, configuration.options.optimizer, computed)
+
+    def reference(precision: str) -> dict[str, Tensor]:
+        if manifest["reference"] != "pytorch":
+            return whole_program(folder, manifest, values, precision)
+        dtype = torch.float64 if precision == "f64" else None
+        return run_reference(configuration.model, configuration.options, values, dtype=dtype)
+
+    exact = reference("f64") if computed in ("bf16", "f16") else None
+    found = compare(reference(chosen), run.results, values, configuration.options.optimizer, computed, exact)
     comparisons = tuple(
         Comparison(name, described["role"], found[name].absolute, found[name].relative, run.disagreement[name])
         for described in manifest["results"]

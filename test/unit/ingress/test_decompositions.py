@@ -242,6 +242,14 @@ def products() -> Iterator[Any]:
         yield case(aten.addmv.default, real(3), real(3, 4), real(4), **options)
 
 
+def reductions() -> Iterator[Any]:
+    yield case(aten.sum.default, real(3, 4))
+    yield case(aten.mean.default, real(3, 4))
+    for dims, keep in itertools.product(([0], [-1, 0]), (False, True)):
+        yield case(aten.sum.dim_IntList, real(3, 5, 4), dims, keep)
+        yield case(aten.mean.dim, real(3, 5, 4), dims, keep)
+
+
 def selection() -> Iterator[Any]:
     x = real(3, 5, 4).mul(4).round()
     for dims, keep in itertools.product(([0], [-1, 0], []), (False, True)):
@@ -278,6 +286,7 @@ GROUPS: list[Callable[[], Iterator[Any]]] = [
     transposed_convolutions,
     indexing,
     products,
+    reductions,
     selection,
 ]
 
@@ -320,3 +329,23 @@ def test_large_gathers_stay() -> None:
     x, index = real(3, 5), labels(5, 3, 9)
     graph = make_fx(lambda x, i: x.gather(1, i), decomposition_table=decomposition_table())(x, index)
     assert any(node.target is aten.gather.default for node in graph.graph.nodes)
+
+
+@pytest.mark.parametrize("op", [aten.sum.default, aten.sum.dim_IntList, aten.mean.default, aten.mean.dim])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_floats_are_summed_in_f32_and_rounded_once(op: Any, dtype: torch.dtype) -> None:
+    args = () if op in (aten.sum.default, aten.mean.default) else ([0],)
+    x = real(300, 7).to(dtype)
+    graph = make_fx(lambda x: op(x, *args), decomposition_table=decomposition_table())(x)
+    (reduced,) = (node for node in graph.graph.nodes if node.target is op)
+    assert reduced.meta["val"].dtype is torch.float32
+    torch.testing.assert_close(graph(x), op(x.float(), *args).to(dtype), rtol=0, atol=0)
+
+
+def test_sums_of_integers_and_wide_results_stay() -> None:
+    def total(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return aten.sum.default(x), aten.sum.default(y, dtype=torch.float32)
+
+    graph = make_fx(total, decomposition_table=decomposition_table())(labels(5, 4), real(4).bfloat16())
+    calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+    assert calls == [aten.sum.default, aten.sum.default]
