@@ -27,7 +27,9 @@ class Propagate(Pass):
     After: every argument, op and result carries `jogak.sharding`, at a fixed point of forward and backward propagation
     over the factors of each op. Constraints hold exactly; an updated argument and its new value agree.
 
-    Options: none.
+    Options:
+        agreed: where the tensors of an op disagree, only what they have in common goes on; otherwise the larger
+            tensor is followed.
 
     Failure: no mesh; a constraint that does not fit its value or the mesh. A dimension that has too few elements
     stays whole, and a constraint that one of an earlier priority leaves no room for does not hold: both are warnings.
@@ -53,12 +55,13 @@ class Propagate(Pass):
     """
 
     name: ClassVar[str] = "jogak-propagate"
+    agreed: bool = False
 
     def run(self, module: ir.Module) -> None:
         mesh = require_mesh(module)
         function = main_function(module).operation
         reading = read_graph(function, active_registry().rules())
-        result = propagate(reading.graph, mesh, read_constraints(function, reading, mesh))
+        result = propagate(reading.graph, mesh, read_constraints(function, reading, mesh), agreed=self.agreed)
         annotate(function, reading, result.shardings)
         _tell(function, reading, result, mesh)
 

@@ -103,14 +103,21 @@ class _State:
     touching: list[list[int]]
     split: list[list[Axes]]
     closed: list[list[bool]]
+    agreed: bool = False
     origins: dict[tuple[int, str], Origin] = field(default_factory=dict)
     skipped: dict[tuple[int, int, str], Skipped] = field(default_factory=dict)
     overruled: list[Overruled] = field(default_factory=list)
 
 
-def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed]) -> Propagated:
-    """Find a sharding of every value from the given ones."""
+def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed], *, agreed: bool = False) -> Propagated:
+    """Find a sharding of every value from the given ones.
+
+    Args:
+        agreed: where the tensors of an op disagree only what they have in common goes on, instead of what the larger
+            tensor says: the difference between Shardy's basic and its aggressive propagation.
+    """
     state = _initial(graph, mesh)
+    state.agreed = agreed
     through = {node.index for node in state.nodes if _passes_through(node.rule)}
     everything = {node.index for node in state.nodes}
     for seed in seeds:
@@ -192,7 +199,10 @@ def _propose(state: _State, node: Node) -> list[_Proposal]:
     claims = _claims(state, node)
     if not claims:
         return []
-    chosen = _without_conflicts({factor: _strongest(offers) for factor, offers in claims.items()})
+    if state.agreed:
+        chosen = _without_disputed({factor: _common(offers) for factor, offers in claims.items()})
+    else:
+        chosen = _without_conflicts({factor: _strongest(offers) for factor, offers in claims.items()})
     assignment = {factor: claim.axes for factor, claim in chosen.items()}
     rule = node.rule
     proposals: list[_Proposal] = []
@@ -245,6 +255,30 @@ def _without_conflicts(claims: dict[int, _Claim]) -> dict[int, _Claim]:
                 break
             axes.append(axis)
         kept[factor] = _Claim(tuple(axes), claim.weight, claim.value)
+    return kept
+
+
+def _common(offers: list[_Claim]) -> _Claim:
+    """The longest list that contradicts no tensor's: each one begins with it, or is its beginning."""
+    longest = min(offers, key=lambda claim: (-len(claim.axes), -claim.weight, claim.axes))
+    kept = len(longest.axes)
+    for claim in offers:
+        both = zip(claim.axes, longest.axes, strict=False)
+        same = next((at for at, (own, other) in enumerate(both) if own != other), None)
+        kept = kept if same is None else min(kept, same)
+    return _Claim(longest.axes[:kept], longest.weight, longest.value)
+
+
+def _without_disputed(claims: dict[int, _Claim]) -> dict[int, _Claim]:
+    """An axis that tensors have on several factors of an op goes to none of them."""
+    factors: dict[str, set[int]] = {}
+    for factor, claim in claims.items():
+        for axis in claim.axes:
+            factors.setdefault(axis, set()).add(factor)
+    kept: dict[int, _Claim] = {}
+    for factor, claim in claims.items():
+        undisputed = next((at for at, axis in enumerate(claim.axes) if len(factors[axis]) > 1), len(claim.axes))
+        kept[factor] = _Claim(claim.axes[:undisputed], claim.weight, claim.value)
     return kept
 
 
