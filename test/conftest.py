@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from torch_mlir import ir
 
 from jogak.ir.context import new_context, parse_module
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
