@@ -7,22 +7,27 @@ from typing import ClassVar
 
 from torch_mlir import ir
 
-from jogak.ir.diagnostics import warn
+from jogak.errors import JogakError
+from jogak.ir.diagnostics import fail, remark, warn
 from jogak.ir.grid import require_mesh
 from jogak.ir.module import main_function
 from jogak.plugin import Pass
 from jogak.registry import active_registry
 from jogak.sharding.annotation import annotate, read_constraints
 from jogak.sharding.mesh import Mesh
-from jogak.sharding.propagation import Propagated, propagate
+from jogak.sharding.outcome import Propagated
+from jogak.sharding.propagation import propagate
 from jogak.sharding.reading import Reading, read_graph
+from jogak.sharding.telling import describe_conflicts, describe_overruled
 
 
 @dataclass(frozen=True)
 class Propagate(Pass):
     """Give every value a sharding, from the constraints on some of them.
 
-    Before: the module declares a mesh; arguments and ops may carry `jogak.constraint = "[data, _, model ?]"`.
+    Before: the module declares a mesh; arguments and ops may carry `jogak.constraint = "[data, _, model ?]"`, or an
+    array of several requests. Beside the dimensions a request may say `any(data)`, `replicated(model)`, `group(NAME)`,
+    `barrier`, `barrier(forward)`, `barrier(backward)` and `p1`.
 
     After: every argument, op and result carries `jogak.sharding`, at a fixed point of forward and backward propagation
     over the factors of each op. Constraints hold exactly; an updated argument and its new value agree.
@@ -31,8 +36,10 @@ class Propagate(Pass):
         agreed: where the tensors of an op disagree, only what they have in common goes on; otherwise the larger
             tensor is followed.
 
-    Failure: no mesh; a constraint that does not fit its value or the mesh. A dimension that has too few elements
-    stays whole, and a constraint that one of an earlier priority leaves no room for does not hold: both are warnings.
+    Failure: no mesh; a constraint that does not fit its value or the mesh; two of one priority that contradict each
+    other. A dimension that has too few elements stays whole, and a constraint that one of an earlier priority leaves no
+    room for does not hold: both are warnings. Where shardings of two constraints meet in an op that cannot keep both,
+    a remark names both.
 
     Example:
         ```mlir before
@@ -61,7 +68,11 @@ class Propagate(Pass):
         mesh = require_mesh(module)
         function = main_function(module).operation
         reading = read_graph(function, active_registry().rules())
-        result = propagate(reading.graph, mesh, read_constraints(function, reading, mesh), agreed=self.agreed)
+        seeds = read_constraints(function, reading, mesh)
+        try:
+            result = propagate(reading.graph, mesh, seeds, agreed=self.agreed)
+        except JogakError as error:
+            fail(function, error.message, hint=error.hint)
         annotate(function, reading, result.shardings)
         _tell(function, reading, result, mesh)
 
@@ -82,9 +93,11 @@ def _tell(function: ir.Operation, reading: Reading, result: Propagated, mesh: Me
             f"({mesh.sizes[skipped.axis]} devices): it stays whole on that axis",
         )
     for overruled in result.overruled:
-        wanted, got = " ".join(overruled.wanted), " ".join(overruled.got) or "_"
-        warn_of(
-            overruled.value,
-            f"dimension {overruled.dim} is not split by {wanted} as {overruled.source} asks: "
-            f"constraints of an earlier priority gave it {got}, or those axes to another dimension",
-        )
+        message, hint = describe_overruled(overruled)
+        value = reading.graph.values[overruled.value]
+        where = function if value.producer is None else reading.ops[value.producer]
+        if overruled.equal:
+            fail(where, f"{value.name or 'a value'}: {message}", hint=hint)
+        warn(where, f"{value.name or 'a value'}: {message}", hint=hint)
+    for line, node in describe_conflicts(result, reading.graph):
+        remark(reading.ops[node], line)

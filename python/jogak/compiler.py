@@ -134,7 +134,7 @@ def _compile(
         raise unknown_name("phase", stop_after, PHASES, where="--compile-to")
     mesh = Mesh.parse(configuration.mesh)
     for constraint in _constraints(configuration) if configuration.searched != "mesh" else ():
-        constraint.spec.check(mesh, f"{constraint.source} '{constraint.pattern}={constraint.spec}'")
+        constraint.spec.check(mesh, constraint.where)
     registry = registry_of(configuration.plugins)
     registry.passes()  # a broken plug-in shows before the model is imported
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
@@ -215,7 +215,8 @@ def _shard(made: Compilation, registry: Registry) -> None:
             where=made.configuration.model,
             hint=f"give --mesh {declared}",
         )
-    made.coverage = coverage(read_graph(function, registry.rules()).graph)
+    reading = read_graph(function, registry.rules())
+    made.coverage = coverage(reading.graph)
     constraints = _constraints(made.configuration)
     if annotated:
         _refuse(constraints, made.configuration.model)
@@ -223,7 +224,8 @@ def _shard(made: Compilation, registry: Registry) -> None:
     if made.configuration.searched != "nothing":
         _search(made, constraints, registry)
         return
-    write_constraints(function, resolve(constraints, read_arguments(function), made.mesh))
+    seeds = resolve(constraints, read_arguments(function), made.mesh, reading.graph)
+    write_constraints(function, seeds, reading)
     _run(made, made.program, "builtin.module(jogak-propagate)", registry)
 
 

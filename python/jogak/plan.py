@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ from jogak.ir.module import print_module
 from jogak.report.manifest import build_manifest
 from jogak.report.output import check_target, write_output
 from jogak.report.summary import summary
+from jogak.sharding.constraints import strategies
 from jogak.sharding.mesh import Mesh
+
+Strategy = Mapping[str, str | Sequence[str]]
+"""Patterns to requests."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def compile(
     train: Optimizer | str | None = None,
     loss: Loss | None = None,
     autocast: Autocast | None = None,
-    shard: Mapping[str, str] | None = None,
+    shard: Strategy | Sequence[Strategy] | None = None,
     search: bool | None = None,
     machine: str = DEFAULT_MACHINE,
     memory: str = "auto",
@@ -94,7 +99,8 @@ def compile(
         train: `"sgd"`, `"adamw"` or an `Optimizer` makes a training step; None compiles inference.
         loss: loss on the model's output; None uses the one that the model returns.
         autocast: mixed precision.
-        shard: argument-name patterns to shardings, as with `--shard`; later entries win.
+        shard: patterns to requests (or lists of them), as with `--shard`; later entries win. A list of such mappings
+            is applied in order, each to a fixed point before the next: data parallel, then tensor parallel, then ZeRO.
         search: whether the search decides what `shard` leaves open; by default where `shard` gives nothing.
         machine: preset or machine file that prices plans.
         memory: bytes of a device that the program may take, as with `--memory`.
@@ -108,7 +114,10 @@ def compile(
         train = Optimizer(_known("train", train, OPTIMIZERS))  # type: ignore[arg-type]
     options = ImportOptions(train, _known("loss", loss, LOSSES), _known("autocast", autocast, AUTOCASTS), seed)  # type: ignore[arg-type]
     name = type(model).__name__
-    requests = [(f"{pattern}={spec}", "shard") for pattern, spec in (shard or {}).items()]
+    tables = [shard] if isinstance(shard, Mapping) else list(shard or [])
+    caller = sys._getframe(1)
+    place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+    requests = [(f"{each.pattern}={each.spec}", each.source) for each in strategies(tables, lambda _: place)]
     if (mesh is None) == (devices is None):
         raise JogakError("either devices or mesh says what to compile for", where="jogak.compile", hint="devices=4")
     searched = what_is_searched(search, mesh_given=mesh is not None, constrained=bool(requests))

@@ -20,9 +20,9 @@ from jogak.ir.module import main_function
 from jogak.plugin import RuleFunction
 from jogak.report.summary import duration
 from jogak.sharding.annotation import read_arguments, read_constraints, write_constraints
-from jogak.sharding.constraints import Constraint, Seed, resolve
+from jogak.sharding.constraints import Constraint, Seed, resolve, settle
 from jogak.sharding.mesh import Mesh
-from jogak.sharding.reading import read_graph
+from jogak.sharding.reading import Reading, read_graph
 
 RECOMPUTED_SHARES = (1.0, 0.6, 0.35, 0.2)
 """Shares of the memory of activations that are tried in turn: how much recomputation after the search may save."""
@@ -93,15 +93,14 @@ def search_program(
         PassFailed: no plan fits the memory on any mesh.
     """
     function = main_function(module).operation
-    given = list(_seeds(function, candidates, constraints))
-    meshes = [mesh for mesh, _ in given]
     reading = read_graph(function, rules)
+    given = list(_seeds(function, candidates, constraints, reading))
+    meshes = [mesh for mesh, _ in given]
     on_mesh = dict(given)
     program = Program.of(reading.graph)
 
     def seeds_on(mesh: Mesh) -> list[Seed]:
-        own = read_constraints(function, reading, mesh)
-        return [*own, *(Seed(reading.graph.arguments[s.value], s.dims, s.priority, s.source) for s in on_mesh[mesh])]
+        return settle([*read_constraints(function, reading, mesh), *on_mesh[mesh]])
 
     for share in RECOMPUTED_SHARES:
         found = search_meshes(program, meshes, price, seeds_on, replace(options, recomputed=share))
@@ -113,13 +112,13 @@ def search_program(
         message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
         fail(function, message, hint=hint)
     declare_mesh(module, best.mesh)
-    write_constraints(function, {seed.value: seed for seed in on_mesh[best.mesh]})
+    write_constraints(function, on_mesh[best.mesh], reading)
     annotate_plan(module, function, reading, best.outcome, best.plan, best.model)
     return SearchReport(found, share)
 
 
 def _seeds(
-    function: ir.Operation, candidates: Sequence[Mesh], constraints: Sequence[Constraint]
+    function: ir.Operation, candidates: Sequence[Mesh], constraints: Sequence[Constraint], reading: Reading
 ) -> Iterator[tuple[Mesh, list[Seed]]]:
     """The meshes that the constraints fit, with what they give there.
 
@@ -130,7 +129,7 @@ def _seeds(
     fits = False
     for mesh in candidates:
         try:
-            seeds = list(resolve(constraints, read_arguments(function), mesh).values())
+            seeds = resolve(constraints, read_arguments(function), mesh, reading.graph)
         except JogakError as error:
             refused = error
             continue

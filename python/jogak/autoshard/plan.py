@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from jogak.autoshard.folding import Folding, fold
+from jogak.autoshard.given import given_shardings, marks_of, tie_groups
 from jogak.autoshard.holds import Lives, find_lives
 from jogak.autoshard.model import Model, build_model
 from jogak.autoshard.sites import find_sites
 from jogak.autoshard.solving import Assigned, Outcome, assigned, solve_model
-from jogak.autoshard.strategies import placements
 from jogak.cost.model import CostModel
 from jogak.memory.budget import parse_budget
 from jogak.search.incumbent import Progress
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph
-from jogak.sharding.sharding import Sharding
 
 LARGE = 400
 """Ops from which on repeated layers share their decisions; smaller programs are searched without that restriction."""
@@ -67,7 +66,7 @@ class Program:
 
     def folding(self, seeds: Sequence[Seed], folded: bool | None) -> Folding:
         """What may share a decision under some constraints."""
-        marks = {seed.value: seed.dims for seed in seeds}
+        marks = marks_of(seeds)
         layers = len(self.graph.nodes) >= LARGE if folded is None else folded
         key = layers, tuple(sorted(marks.items()))
         if key not in self._foldings:
@@ -80,8 +79,9 @@ def pose(program: Program | Graph, cost: CostModel, seeds: Sequence[Seed], optio
     if isinstance(program, Graph):
         program = Program.of(program)
     folding = program.folding(seeds, options.folded)
-    sites = find_sites(folding, cost.mesh, given_shardings(program.graph, cost, seeds))
+    sites = find_sites(folding, cost.mesh, given_shardings(program.graph, cost.mesh, seeds))
     model = build_model(sites, cost, program.lives, split_heavy=options.split_heavy)
+    tie_groups(model, seeds)
     if options.recomputed < 1:
         model.holds = model.holds.with_share(options.recomputed)
     return model
@@ -99,20 +99,3 @@ def search_plan(
     model = pose(program, cost, seeds, options)
     outcome = solve_model(model, limit=options.limit, time_limit=options.time_limit, progress=progress)
     return model, outcome, None if outcome.choice is None else assigned(model, outcome.choice)
-
-
-def given_shardings(graph: Graph, cost: CostModel, seeds: Sequence[Seed]) -> Mapping[int, tuple[Sharding, ...]]:
-    """For each constrained value the shardings that its constraint leaves."""
-    found: dict[int, tuple[Sharding, ...]] = {}
-    for seed in seeds:
-        exact = Sharding(tuple(dim.axes for dim in seed.dims))
-        options = dict.fromkeys([exact, *placements(graph.values[seed.value].shape, cost.mesh)])
-        found[seed.value] = tuple(each for each in options if _fits(each, seed))
-    return found
-
-
-def _fits(sharding: Sharding, seed: Seed) -> bool:
-    return all(
-        axes[: len(dim.axes)] == dim.axes and (dim.open or axes == dim.axes)
-        for axes, dim in zip(sharding.dims, seed.dims, strict=True)
-    )

@@ -21,7 +21,8 @@ from jogak.report.summary import size
 from jogak.sharding.annotation import read_constraints, read_shardings
 from jogak.sharding.graph import Graph
 from jogak.sharding.mesh import Mesh
-from jogak.sharding.propagation import Propagated, propagate
+from jogak.sharding.outcome import Propagated
+from jogak.sharding.propagation import propagate
 from jogak.sharding.reading import read_graph
 from jogak.sharding.sharding import Sharding
 

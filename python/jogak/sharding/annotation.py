@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch_mlir import ir
 
 from jogak.errors import JogakError
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.structured import is_tensor, shape_of
-from jogak.sharding.constraints import Argument, Seed
+from jogak.sharding.constraints import Seed, settle
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, argument_attributes, argument_names, result_attributes
+from jogak.sharding.request import Request
 from jogak.sharding.rule import OpShardingRule
-from jogak.sharding.sharding import Sharding, SpecPattern
+from jogak.sharding.selection import Argument
+from jogak.sharding.sharding import Sharding
 from jogak.sharding.strategy import Strategy
 
 SHARDING = "jogak.sharding"
@@ -37,48 +39,115 @@ def read_arguments(function: ir.Operation) -> list[Argument]:
     return arguments
 
 
-def write_constraints(function: ir.Operation, seeds: Mapping[int, Seed]) -> None:
-    """Put resolved constraints on the arguments, where `jogak-propagate` and people read them."""
+def write_constraints(function: ir.Operation, seeds: Iterable[Seed], reading: Reading | None = None) -> None:
+    """Put resolved constraints on arguments and ops, where `jogak-propagate`, the search and people read them.
+
+    Args:
+        reading: the program; needed where a constraint is on the result of an op.
+    """
+    given: dict[int, list[Seed]] = {}
+    for seed in seeds:
+        given.setdefault(seed.value, []).append(seed)
     count = len(function.regions[0].blocks[0].arguments)
     with function.context:
-        added: list[dict[str, ir.Attribute]] = [{} for _ in range(count)]
-        for position, seed in seeds.items():
-            spec = SpecPattern(seed.dims, (), seed.priority)
-            added[position] = {CONSTRAINT: ir.StringAttr.get(str(spec)), SOURCE: ir.StringAttr.get(seed.source)}
+        present = argument_attributes(function)
+        added = [
+            {} if number not in given else _written(_constraints_of(present[number]), given[number], "")
+            for number in range(count)
+        ]
         extend_attributes(function, "arg_attrs", added)
+        for value in sorted(given.keys() - set(range(count))):
+            assert reading is not None, "the program was read to find the value"
+            node = reading.graph.nodes[reading.graph.values[value].producer or 0]
+            op, result = reading.ops[node.index], node.results.index(value)
+            prefix = f"#{result} " if result else ""
+            for name, attribute in _written(_constraints_of(op.attributes), given[value], prefix).items():
+                op.attributes[name] = attribute
+
+
+def _constraints_of(attributes: ir.DictAttr | ir.OpAttributeMap) -> dict[str, ir.Attribute]:
+    return {name: attributes[name] for name in (CONSTRAINT, SOURCE) if name in attributes}
+
+
+def _written(present: Mapping[str, ir.Attribute], seeds: Sequence[Seed], prefix: str) -> dict[str, ir.Attribute]:
+    """The attributes with constraints added behind those that are there, which they may replace."""
+    texts = [*_texts(present, CONSTRAINT), *(f"{prefix}{seed.request}" for seed in seeds)]
+    known = _texts(present, SOURCE)
+    known += [""] * (len(texts) - len(seeds) - len(known))
+    sources = [*known, *(seed.source for seed in seeds)]
+    return {CONSTRAINT: _attribute(texts), SOURCE: _attribute(sources)}
+
+
+def _attribute(texts: Sequence[str]) -> ir.Attribute:
+    made = [ir.StringAttr.get(text) for text in texts]
+    return made[0] if len(made) == 1 else ir.ArrayAttr.get(made)
+
+
+def _texts(attributes: Mapping[str, ir.Attribute], name: str) -> list[str]:
+    """The strings of an attribute that is one string or an array of them."""
+    if name not in attributes:
+        return []
+    attribute = attributes[name]
+    each = [attribute] if isinstance(attribute, ir.StringAttr) else list(ir.ArrayAttr(attribute))
+    return [str(ir.StringAttr(text).value) for text in each]
 
 
 def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> list[Seed]:
-    """The constraints in the IR: `jogak.constraint` on arguments and on ops (for their first result).
+    """The constraints in the IR: `jogak.constraint` on arguments and on ops.
+
+    It is a request, or an array of them; one that begins with `#1` is on the second result of an op.
 
     Raises:
         PassFailed: one does not fit its value or the mesh.
     """
-    seeds = []
+    seeds: list[Seed] = []
     block = function.regions[0].blocks[0]
     for argument, attributes in zip(block.arguments, argument_attributes(function), strict=True):
-        if CONSTRAINT in attributes:
-            source = ir.StringAttr(attributes[SOURCE]).value if SOURCE in attributes else "constraint in the IR"
-            seeds.append(_seed(function, attributes[CONSTRAINT], argument, source, reading, mesh))
+        seeds += _seeds(function, _constraints_of(attributes), [argument], "constraint in the IR", reading, mesh)
     for op in reading.ops:
         if CONSTRAINT in op.attributes:
-            source = f"constraint at {source_location(op.location)}"
-            seeds.append(_seed(op, op.attributes[CONSTRAINT], op.results[0], source, reading, mesh))
-    return seeds
+            place = f"constraint at {source_location(op.location)}"
+            seeds += _seeds(op, _constraints_of(op.attributes), list(op.results), place, reading, mesh)
+    return settle(seeds)
 
 
-def _seed(
-    op: ir.Operation, attribute: ir.Attribute, value: ir.Value, source: str, reading: Reading, mesh: Mesh
-) -> Seed:
-    try:
-        spec = SpecPattern.parse(str(ir.StringAttr(attribute).value)).check_constraint()
-        spec.check(mesh)
-        if spec.rank != len(shape_of(value)):
-            raise JogakError(f"{spec} has {spec.rank} dimensions, the value has {len(shape_of(value))}")
-        Sharding(tuple(dim.axes for dim in spec.dims)).local_shape(shape_of(value), mesh)
-    except JogakError as error:
-        fail(op, error.message, hint=error.hint)
-    return Seed(reading.values[value], spec.dims, spec.priority, source)
+def _seeds(
+    op: ir.Operation,
+    attributes: Mapping[str, ir.Attribute],
+    values: Sequence[ir.Value],
+    place: str,
+    reading: Reading,
+    mesh: Mesh,
+) -> Iterator[Seed]:
+    sources = _texts(attributes, SOURCE)
+    for number, text in enumerate(_texts(attributes, CONSTRAINT)):
+        source = (sources[number] if number < len(sources) else "") or place
+        try:
+            value, request = _request(text, values, mesh)
+        except JogakError as error:
+            fail(op, error.message, hint=error.hint)
+        dims = request.spread(len(shape_of(value)))
+        yield Seed(
+            reading.values[value], dims, request.priority, source, request.somewhere, request.replicated,
+            request.group, request.barrier, request.places,
+        )  # fmt: skip
+
+
+def _request(text: str, values: Sequence[ir.Value], mesh: Mesh) -> tuple[ir.Value, Request]:
+    """The value that a constraint is on, and what it asks, checked against both."""
+    number = 0
+    if text.startswith("#"):
+        written, _, text = text[1:].partition(" ")
+        number = int(written) if written.isdigit() else -1
+    if not 0 <= number < len(values):
+        raise JogakError(f"there is no result #{number}", hint=f"the op has {len(values)} results, from #0")
+    request, value = Request.parse(text), values[number]
+    request.check(mesh)
+    shape = shape_of(value)
+    if not request.fits(len(shape)):
+        raise JogakError(f"{request} has {len(request.dims or ())} dimensions, the value has {len(shape)}")
+    Sharding(tuple(dim.axes for dim in request.spread(len(shape)))).local_shape(shape, mesh)
+    return value, request
 
 
 def annotate(function: ir.Operation, reading: Reading, shardings: Sequence[Sharding]) -> None:

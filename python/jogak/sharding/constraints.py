@@ -1,17 +1,20 @@
-"""What the user asks for: shardings of values by name pattern, from the command line, a TOML file, Python or the IR."""
+"""What the user asks for: requests on values by pattern, from the command line, a TOML file, Python or the IR."""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jogak.errors import JogakError, nearest
+from jogak.sharding.graph import Graph
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits
-from jogak.sharding.sharding import DimSpec, SpecPattern
+from jogak.sharding.request import Barrier, Request
+from jogak.sharding.selection import Argument, select
+from jogak.sharding.sharding import DimSpec
 
 
 @dataclass(frozen=True)
@@ -19,13 +22,13 @@ class Constraint:
     """One request.
 
     Attributes:
-        pattern: glob over argument names (`layers.*.mlp.up.weight`), or `role:parameter` for all arguments of a role.
-        spec: the sharding that matching values get.
-        source: where it was written, for messages (`--shard`, `plan.toml`).
+        pattern: which values (see `jogak.sharding.selection.select`).
+        spec: what is asked of them.
+        source: where it was written, for messages (`--shard`, `plan.toml:3`, `train.py:12`).
     """
 
     pattern: str
-    spec: SpecPattern
+    spec: Request
     source: str = "--shard"
 
     @staticmethod
@@ -39,22 +42,28 @@ class Constraint:
                 hint="write PATTERN=SPEC, for example 'blocks.*.mlp.up.weight=[model, _]'",
             )
         try:
-            return Constraint(pattern.strip(), SpecPattern.parse(spec).check_constraint(), source)
+            return Constraint(pattern.strip(), Request.parse(spec), source)
         except JogakError as error:
             raise JogakError(error.message, where=f"{source} {text!r}", hint=error.hint) from None
+
+    @property
+    def where(self) -> str:
+        """For messages: where it was written, and what."""
+        return f"{self.source} '{self.pattern}={self.spec}'"
 
 
 def read_constraints(path: Path) -> list[Constraint]:
     """Read a TOML file of strategies.
 
-    Every table `[[strategy]]` holds `pattern = "spec"` pairs under `shard`; the strategies are applied in the order of
-    the file, each to a fixed point before the next. A plain `[shard]` table is one strategy.
+    Every table `[[strategy]]` holds `pattern = "spec"` pairs under `shard` (or a list of specs); the strategies are
+    applied in the order of the file, each to a fixed point before the next. A plain `[shard]` table is one strategy.
 
     Raises:
         JogakError: the file is missing, is not TOML, or has an unknown key.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
     except FileNotFoundError:
         raise JogakError("there is no such constraints file", where=str(path), hint="check the path") from None
     except OSError as error:
@@ -63,35 +72,67 @@ def read_constraints(path: Path) -> list[Constraint]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         hint = "write [shard] and under it lines such as 'blocks.*.up.weight' = '[model, _]'"
         raise JogakError(f"not valid TOML: {error}", where=str(path), hint=hint) from None
+    lines = _Lines(path, text)
+    return strategies(_tables(data, path), lines.next)
+
+
+def _tables(data: Mapping[str, object], path: Path) -> list[Mapping[str, object]]:
+    """The `shard` tables of a file, in order."""
     _check_keys(data, ("shard", "strategy"), path)
-    strategies = data.get("strategy", [])
-    if not isinstance(strategies, list) or not all(isinstance(table, dict) for table in strategies):
+    given = data.get("strategy", [])
+    if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
         raise JogakError("'strategy' is not an array of tables", where=str(path), hint="write [[strategy]]")
-    for table in strategies:
+    for table in given:
         _check_keys(table, ("shard",), path)
-    tables = [table["shard"] for table in (data, *strategies) if "shard" in table]
+    tables = [table["shard"] for table in (data, *given) if "shard" in table]
     if not all(isinstance(table, dict) for table in tables):
         raise JogakError("'shard' is not a table", where=str(path), hint="write [shard] above the pairs")
-    return [
-        _prioritized(Constraint.parse(f"{pattern}={spec}", str(path)), level)
-        for level, table in enumerate(tables)
-        for pattern, spec in table.items()
-    ]
+    return tables
 
 
-def _check_keys(table: Mapping[str, object], known: Sequence[str], path: Path) -> None:
-    unknown = sorted(set(table) - set(known))
+def strategies(tables: Sequence[Mapping[str, object]], source: Callable[[str], str]) -> list[Constraint]:
+    """Requests by pattern, those of each table to be applied after those of the tables before it.
+
+    Args:
+        tables: for each strategy its patterns with a request, or a list of requests.
+        source: where a pattern is written; asked once for each, in order.
+
+    Raises:
+        JogakError: a request cannot be read.
+    """
+    found = []
+    for level, table in enumerate(tables):
+        for pattern, specs in table.items():
+            where = source(pattern)
+            for spec in specs if isinstance(specs, (list, tuple)) else [specs]:
+                made = Constraint.parse(f"{pattern}={spec}", where)
+                found.append(replace(made, spec=replace(made.spec, priority=made.spec.priority + level)))
+    return found
+
+
+class _Lines:
+    """Where in a file each key stands; keys are asked for in order."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._lines = text.splitlines()
+        self._used: set[tuple[int, str]] = set()
+
+    def next(self, key: str) -> str:
+        pattern = re.compile(rf"""(?:^|[{{,.\s])(["']?){re.escape(key)}\1\s*=""")
+        for number, line in enumerate(self._lines, 1):
+            if (number, key) not in self._used and pattern.search(line.split("#")[0] if '"' not in line else line):
+                self._used.add((number, key))
+                return f"{self._path}:{number}"
+        return str(self._path)  # written with escapes
+
+
+def _check_keys(data: Mapping[str, object], known: Sequence[str], path: Path) -> None:
+    unknown = sorted(set(data) - set(known))
     if unknown:
         close = nearest(unknown[0], known)
         hint = f"did you mean {close!r}?" if close else f"known: {', '.join(known)}"
         raise JogakError(f"unknown key {unknown[0]!r}", where=str(path), hint=hint)
-
-
-def _prioritized(constraint: Constraint, level: int) -> Constraint:
-    spec = constraint.spec
-    return Constraint(
-        constraint.pattern, SpecPattern(spec.dims, spec.partial, spec.priority + level), constraint.source
-    )
 
 
 @dataclass(frozen=True)
@@ -103,63 +144,104 @@ class Seed:
         dims: one entry for each dimension of the value as the program has it.
         priority: 0 goes first.
         source: where it was written.
+        somewhere: axes that split some dimension, whichever it is.
+        replicated: axes that split no dimension.
+        group: name of a group, all values of which lie alike; empty for none.
+        barrier: what passes through the value in propagation.
+        placed: whether it says how the value lies; otherwise all `dims` are open.
     """
 
     value: int
     dims: tuple[DimSpec, ...]
     priority: int
     source: str
+    somewhere: tuple[str, ...] = ()
+    replicated: tuple[str, ...] = ()
+    group: str = ""
+    barrier: Barrier | None = None
+    placed: bool = True
+
+    @property
+    def request(self) -> Request:
+        """What is asked, as it can be written in the IR."""
+        dims = self.dims if self.placed and not self.somewhere else None
+        return Request(dims, False, self.somewhere, self.replicated, self.group, self.barrier, self.priority)
 
 
-@dataclass(frozen=True)
-class Argument:
-    """What a constraint can match.
-
-    Attributes:
-        name: fully qualified parameter name or input name.
-        role: `parameter`, `buffer`, `optimizer_state`, `input` or `seed`.
-        shape: shape in the program.
-        logical: shape in the user's model, which differs where a fused projection was exposed.
-    """
-
-    name: str
-    role: str
-    shape: tuple[int, ...]
-    logical: tuple[int, ...]
+def settle(seeds: Iterable[Seed]) -> list[Seed]:
+    """What holds: of several that place one value at one priority the last, and everything else that is asked."""
+    given = list(seeds)
+    last = {(seed.value, seed.priority): number for number, seed in enumerate(given) if seed.placed}
+    kept = []
+    for number, seed in enumerate(given):
+        if not seed.placed or last[seed.value, seed.priority] == number:
+            kept.append(seed)
+        elif seed.replicated or seed.group or seed.barrier:
+            kept.append(replace(seed, dims=_open(len(seed.dims)), somewhere=(), placed=False))
+    return kept
 
 
-def resolve(constraints: Sequence[Constraint], arguments: Sequence[Argument], mesh: Mesh) -> dict[int, Seed]:
-    """Find the arguments that each constraint names and check that it fits them; a later one replaces an earlier one.
+def _open(rank: int) -> tuple[DimSpec, ...]:
+    return (DimSpec(open=True),) * rank
 
-    Returns:
-        argument position to what it was given.
+
+def resolve(
+    constraints: Iterable[Constraint], arguments: Sequence[Argument], mesh: Mesh, graph: Graph | None = None
+) -> list[Seed]:
+    """Find the values that each constraint names and check that it fits them.
+
+    Args:
+        arguments: those of `@main`, whose positions are their value numbers.
+        graph: the program, for patterns of inner values; without it they match nothing.
 
     Raises:
         JogakError: a pattern matches nothing, a rank differs, an axis is unknown or used twice, a size does not divide.
     """
-    seeds: dict[int, Seed] = {}
-    for constraint in constraints:
-        where = f"{constraint.source} '{constraint.pattern}={constraint.spec}'"
-        constraint.spec.check(mesh, where)
-        matched = [number for number, argument in enumerate(arguments) if _matches(constraint.pattern, argument)]
-        if not matched:
-            close = nearest(constraint.pattern.replace("*", ""), [argument.name for argument in arguments])
-            inputs = ", ".join(argument.name for argument in arguments if argument.role == "input")
-            hint = (
-                f"the nearest name is {close!r}" if close else f"inputs: {inputs}; parameters have their PyTorch names"
-            )
-            raise JogakError("the pattern matches no argument", where=where, hint=hint)
-        for number in matched:
-            dims = _spread(constraint.spec.dims, arguments[number], where)
-            _check_sizes(dims, arguments[number], mesh, where)
-            seeds[number] = Seed(number, dims, constraint.spec.priority, where)
-    return seeds
+    return settle(seed for constraint in constraints for seed in _seeds(constraint, arguments, mesh, graph))
 
 
-def _matches(pattern: str, argument: Argument) -> bool:
-    if pattern.startswith("role:"):
-        return argument.role == pattern.removeprefix("role:")
-    return fnmatchcase(argument.name, pattern)
+def _seeds(constraint: Constraint, arguments: Sequence[Argument], mesh: Mesh, graph: Graph | None) -> Iterator[Seed]:
+    spec, where = constraint.spec, constraint.where
+    spec.check(mesh, where)
+    try:
+        matched = select(constraint.pattern, arguments, graph)
+    except JogakError as error:
+        raise JogakError(error.message, where=where, hint=error.hint) from None
+    inner = {number: each for number, each in matched.items() if each.role == "value"}
+    if inner and not any(spec.fits(len(each.shape)) for each in inner.values()):
+        raise _no_rank(spec, list(inner.values()), where)
+    if spec.somewhere:
+        matched = _large_enough(matched, spec, mesh, where)
+    for number, each in matched.items():
+        if number not in inner or spec.fits(len(each.shape)):
+            dims = _spread(spec, each, where)
+            _check_sizes(dims, each, mesh, where)
+            yield Seed(
+                number, dims, spec.priority, where, spec.somewhere, spec.replicated, spec.group, spec.barrier,
+                spec.places,
+            )  # fmt: skip
+
+
+def _large_enough(matched: Mapping[int, Argument], spec: Request, mesh: Mesh, where: str) -> dict[int, Argument]:
+    """Those that axes can split somewhere; `any(...)` on many values passes over the small ones."""
+    axes = spec.somewhere
+    kept = {number: each for number, each in matched.items() if any(splits(size, axes, mesh) for size in each.shape)}
+    if not kept:
+        raise JogakError(
+            f"no dimension of any value that the pattern names can be split {mesh.size(axes)} ways",
+            where=where,
+            hint="name larger values, or a smaller axis",
+        )
+    return kept
+
+
+def _no_rank(spec: Request, found: Sequence[Argument], where: str) -> JogakError:
+    shapes = ", ".join(dict.fromkeys(str(list(each.shape)) for each in found))
+    return JogakError(
+        f"the sharding has {len(spec.dims or ())} dimensions, and no value that the pattern names has so many",
+        where=where,
+        hint=f"their shapes are {shapes}",
+    )
 
 
 def logical_groups(shape: Sequence[int], logical: Sequence[int]) -> list[list[int]]:
@@ -177,14 +259,17 @@ def logical_groups(shape: Sequence[int], logical: Sequence[int]) -> list[list[in
     return groups
 
 
-def _spread(dims: tuple[DimSpec, ...], argument: Argument, where: str) -> tuple[DimSpec, ...]:
+def _spread(spec: Request, argument: Argument, where: str) -> tuple[DimSpec, ...]:
     """The constraint on the dimensions that the program has: axes of an exposed dimension go to its innermost part."""
-    if len(dims) != len(argument.logical):
+    if spec.dims is None:
+        return _open(len(argument.shape))
+    if not spec.fits(len(argument.logical)):
         raise JogakError(
-            f"the sharding has {len(dims)} dimensions but {argument.name!r} has {len(argument.logical)}",
+            f"the sharding has {len(spec.dims)} dimensions but {argument.name!r} has {len(argument.logical)}",
             where=where,
-            hint=f"its shape is {list(argument.logical)}; write one entry a dimension",
+            hint=f"its shape is {list(argument.logical)}; write one entry a dimension, or '...' for the rest",
         )
+    dims = spec.spread(len(argument.logical))
     spread = [DimSpec()] * len(argument.shape)
     for dim, group in zip(dims, logical_groups(argument.shape, argument.logical), strict=True):
         for member in group:

@@ -10,74 +10,20 @@ keeps its sharding. Pass-through ops are exhausted before contractions, as in Sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from jogak.sharding.constraints import Seed
+from jogak.sharding.claims import Claim, common, strongest, without_conflicts, without_disputed
+from jogak.sharding.constraints import Seed, settle
 from jogak.sharding.graph import Graph, Node
+from jogak.sharding.groups import groups_of
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.outcome import Conflict, Origin, Overruled, Propagated, Skipped, root_of
 from jogak.sharding.padding import splits
 from jogak.sharding.projection import Axes, dim_axes, project
+from jogak.sharding.request import Barrier
 from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
-from jogak.sharding.sharding import Sharding
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Why an axis splits a value.
-
-    Attributes:
-        source: the constraint that was written, when the value was given its sharding.
-        node: the node that it came through, otherwise; None for an argument tied to its update.
-        value: the value of that node which had the axis.
-    """
-
-    source: str = ""
-    node: int | None = None
-    value: int | None = None
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A dimension that propagation would have split but that has fewer elements than there would be pieces."""
-
-    value: int
-    dim: int
-    axis: str
-
-
-@dataclass(frozen=True)
-class Overruled:
-    """A dimension of a constraint that does not hold, since one of an earlier priority had reached the value before.
-
-    Attributes:
-        wanted: the axes that the constraint asked for.
-        got: the axes that split the dimension when the constraint came.
-        source: where the constraint was written.
-    """
-
-    value: int
-    dim: int
-    wanted: Axes
-    got: Axes
-    source: str
-
-
-@dataclass
-class Propagated:
-    """The outcome.
-
-    Attributes:
-        shardings: one for each value of the graph.
-        origins: (value, axis) to the reason.
-        skipped: what had to stay whole because of its size.
-        overruled: constraints that do not hold.
-    """
-
-    shardings: list[Sharding]
-    origins: dict[tuple[int, str], Origin]
-    skipped: list[Skipped]
-    overruled: list[Overruled] = field(default_factory=list)
+from jogak.sharding.sharding import DimSpec, Sharding
 
 
 @dataclass(frozen=True)
@@ -97,6 +43,14 @@ class _Proposal:
 
 @dataclass
 class _State:
+    """Everything that changes. The values of a group share one split, one list of what is closed, and what never is.
+
+    Attributes:
+        members: for each value all values of its group, itself among them.
+        never: for each value the axes that must not split it, and where that was written.
+        barriers: values through which not everything passes.
+    """
+
     graph: Graph
     mesh: Mesh
     nodes: list[Node]
@@ -104,6 +58,9 @@ class _State:
     split: list[list[Axes]]
     closed: list[list[bool]]
     agreed: bool = False
+    members: list[tuple[int, ...]] = field(default_factory=list)
+    never: list[dict[str, str]] = field(default_factory=list)
+    barriers: dict[int, Barrier] = field(default_factory=dict)
     origins: dict[tuple[int, str], Origin] = field(default_factory=dict)
     skipped: dict[tuple[int, int, str], Skipped] = field(default_factory=dict)
     overruled: list[Overruled] = field(default_factory=list)
@@ -116,30 +73,64 @@ def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed], *, agreed: bool =
         agreed: where the tensors of an op disagree only what they have in common goes on, instead of what the larger
             tensor says: the difference between Shardy's basic and its aggressive propagation.
     """
-    state = _initial(graph, mesh)
+    seeds = settle(seeds)
+    state = _initial(graph, mesh, seeds)
     state.agreed = agreed
     through = {node.index for node in state.nodes if _passes_through(node.rule)}
     everything = {node.index for node in state.nodes}
-    for seed in seeds:
-        for dim, spec in enumerate(seed.dims):
-            state.closed[seed.value][dim] = not spec.open
-    for priority in sorted({seed.priority for seed in seeds}):
-        changed = [_plant(state, seed) for seed in seeds if seed.priority == priority]
+    planted: dict[int, int] = {}
+    for priority in sorted({seed.priority for seed in seeds if seed.placed}):
+        changed = []
+        for seed in seeds:
+            if seed.priority == priority and seed.placed:
+                changed.append(_plant(state, seed, planted))
         touched = _run(state, changed, through)
         _run(state, touched, everything)
+    _complete_origins(state)
     shardings = [Sharding(tuple(split)) for split in state.split]
     skipped = sorted(state.skipped.values(), key=lambda entry: (entry.value, entry.dim, entry.axis))
-    return Propagated(shardings, state.origins, skipped, state.overruled)
+    return Propagated(shardings, state.origins, skipped, state.overruled, list(_conflicts(state)))
 
 
-def _initial(graph: Graph, mesh: Mesh) -> _State:
+def _complete_origins(state: _State) -> None:
+    """Every value of a group has its axes from the one that they came to first."""
+    for value, members in enumerate(state.members):
+        for axis in (axis for axes in state.split[value] for axis in axes):
+            if (value, axis) not in state.origins:
+                source = next(each for each in members if (each, axis) in state.origins)
+                state.origins[value, axis] = Origin(value=source)
+
+
+def _initial(graph: Graph, mesh: Mesh, seeds: Sequence[Seed]) -> _State:
     nodes = [*graph.nodes, *_tie_nodes(graph)]
     touching: list[list[int]] = [[] for _ in graph.values]
     for node in nodes:
         for value in {value for value, _ in node.tensors()}:
             touching[value].append(node.index)
     ranks = [len(value.shape) for value in graph.values]
-    return _State(graph, mesh, nodes, touching, [[()] * r for r in ranks], [[False] * r for r in ranks])
+    state = _State(graph, mesh, nodes, touching, [[()] * r for r in ranks], [[False] * r for r in ranks])
+    state.members = [(value,) for value in range(len(ranks))]
+    state.never = [{} for _ in ranks]
+    for members in groups_of(graph, seeds):
+        _join(state, members)
+    for seed in seeds:
+        state.never[seed.value] |= dict.fromkeys(seed.replicated, seed.source)
+        for dim, spec in enumerate(seed.dims):
+            state.closed[seed.value][dim] |= not spec.open
+        if seed.barrier is not None:
+            state.barriers[seed.value] = seed.barrier
+    return state
+
+
+def _join(state: _State, members: Sequence[int]) -> None:
+    """Let the values of a group lie alike from the start."""
+    first = members[0]
+    touching = sorted({node for value in members for node in state.touching[value]})
+    for value in members:
+        state.members[value] = tuple(members)
+        state.touching[value] = touching
+        state.split[value], state.closed[value] = state.split[first], state.closed[first]
+        state.never[value] = state.never[first]
 
 
 def _tie_nodes(graph: Graph) -> list[Node]:
@@ -157,20 +148,70 @@ def _passes_through(rule: OpShardingRule) -> bool:
     return all(factor.kind is FactorKind.PARALLEL for factor in rule.factors)
 
 
-def _plant(state: _State, seed: Seed) -> int:
-    """Give a value its own sharding; axes that it already has from an earlier priority stay."""
-    split = state.split[seed.value]
-    for dim, spec in enumerate(seed.dims):
-        taken = {axis for number, axes in enumerate(split) if number != dim for axis in axes}
+def _plant(state: _State, seed: Seed, planted: dict[int, int]) -> int:
+    """Give a value its own sharding; axes that it already has from an earlier priority stay.
+
+    Args:
+        planted: for each value the priority at which it, or a value of its group, was last given a sharding.
+    """
+    group = min(state.members[seed.value])
+    equal = planted.get(group) == seed.priority
+    planted[group] = seed.priority
+    dims = seed.dims
+    if seed.somewhere:
+        dims = _anywhere(state, seed, equal)
+    split, never = state.split[seed.value], state.never[seed.value]
+    for dim, spec in enumerate(dims):
+        taken = {axis for number, axes in enumerate(split) if number != dim for axis in axes} | never.keys()
         free = next((number for number, axis in enumerate(spec.axes) if axis in taken), len(spec.axes))
         wanted = spec.axes[:free]
         current = split[dim]
         if wanted[: len(current)] == current:
             split[dim] = wanted
-            state.origins |= {(seed.value, axis): Origin(seed.source) for axis in wanted}
-        if split[dim][: len(spec.axes)] != spec.axes:
-            state.overruled.append(Overruled(seed.value, dim, spec.axes, current, seed.source))
+            for axis in wanted[len(current) :]:
+                state.origins[seed.value, axis] = Origin(seed.source)
+        if split[dim][: len(spec.axes)] != spec.axes or (len(split[dim]) > len(spec.axes) and not spec.open):
+            forbidden = next((never[axis] for axis in spec.axes if axis in never), "")
+            other = forbidden or _who_has(state, seed.value, spec.axes, split[dim])
+            contradicts = equal or bool(forbidden)
+            state.overruled.append(Overruled(seed.value, dim, spec.axes, current, seed.source, other, contradicts))
     return seed.value
+
+
+def _who_has(state: _State, value: int, wanted: Axes, got: Axes) -> str:
+    """The constraint that gave a value the axes that another one asks for, or the dimension other axes."""
+    has = {axis for axes in state.split[value] for axis in axes}
+    for axis in [*(axis for axis in wanted if axis in has), *got]:
+        for member in state.members[value]:
+            source = root_of(state.origins, member, axis)
+            if source:
+                return source
+    return ""
+
+
+def _anywhere(state: _State, seed: Seed, equal: bool) -> tuple[DimSpec, ...]:
+    """Where axes go that may split any dimension: the one with the largest pieces, evenly where that is possible."""
+    split = [*state.split[seed.value]]
+    shape = state.graph.values[seed.value].shape
+    for axis in seed.somewhere:
+        if any(axis in axes for axes in split):
+            continue
+        parts = [state.mesh.size((*axes, axis)) for axes in split]
+        dims = [dim for dim in range(len(shape)) if _is_free(state, seed.value, dim, (*split[dim], axis))]
+        if dims:
+            best = min((shape[dim] % parts[dim] != 0, -shape[dim] / parts[dim], dim) for dim in dims)[2]
+            split[best] = (*split[best], axis)
+        else:
+            got = tuple(each for axes in split for each in axes)
+            other = state.never[seed.value].get(axis) or _who_has(state, seed.value, (), got)
+            state.overruled.append(Overruled(seed.value, None, (axis,), got, seed.source, other, equal))
+    return tuple(DimSpec(axes, open=True) for axes in split)
+
+
+def _is_free(state: _State, value: int, dim: int, axes: Axes) -> bool:
+    if state.closed[value][dim] or any(axis in state.never[value] for axis in axes):
+        return False
+    return all(splits(state.graph.values[each].shape[dim], axes, state.mesh) for each in state.members[value])
 
 
 def _run(state: _State, changed: Iterable[int], allowed: set[int]) -> list[int]:
@@ -185,28 +226,21 @@ def _run(state: _State, changed: Iterable[int], allowed: set[int]) -> list[int]:
     return list(touched)
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """A tensor of the node that has a factor split by these axes."""
-
-    axes: Axes
-    weight: int
-    value: int
-
-
 def _propose(state: _State, node: Node) -> list[_Proposal]:
     """What the node's tensors say about each other."""
     claims = _claims(state, node)
     if not claims:
         return []
     if state.agreed:
-        chosen = _without_disputed({factor: _common(offers) for factor, offers in claims.items()})
+        chosen = without_disputed({factor: common(offers) for factor, offers in claims.items()})
     else:
-        chosen = _without_conflicts({factor: _strongest(offers) for factor, offers in claims.items()})
+        chosen = without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
     assignment = {factor: claim.axes for factor, claim in chosen.items()}
     rule = node.rule
     proposals: list[_Proposal] = []
     for value, dims in node.tensors():
+        if not _sees(state, node, value):
+            continue
         for dim, members in enumerate(dims):
             current = state.split[value][dim]
             axes = dim_axes(members, assignment, rule.factors, state.mesh)
@@ -221,70 +255,35 @@ def _propose(state: _State, node: Node) -> list[_Proposal]:
     return proposals
 
 
-def _claims(state: _State, node: Node) -> dict[int, list[_Claim]]:
-    claims: dict[int, list[_Claim]] = {}
+def _claims(state: _State, node: Node) -> dict[int, list[Claim]]:
+    claims: dict[int, list[Claim]] = {}
     for value, dims in node.tensors():
         split = state.split[value]
-        if not any(split):
+        if not any(split) or not _is_seen(state, node, value):
             continue
         weight = state.graph.values[value].bytes
         for factor, axes in project(dims, split, node.rule.factors, state.mesh).items():
             if node.rule.factors[factor].kind is not FactorKind.BLOCKED:
-                claims.setdefault(factor, []).append(_Claim(axes, weight, value))
+                claims.setdefault(factor, []).append(Claim(axes, weight, value))
     return claims
 
 
-def _strongest(offers: list[_Claim]) -> _Claim:
-    """The longest list that agrees with the heaviest tensor's."""
-    heaviest = min(offers, key=lambda claim: (-claim.weight, claim.axes))
-    agreeing = [claim for claim in offers if claim.axes[: len(heaviest.axes)] == heaviest.axes]
-    return min(agreeing, key=lambda claim: (-len(claim.axes), -claim.weight, claim.axes))
+def _is_seen(state: _State, node: Node, value: int) -> bool:
+    """Whether an op takes over how a tensor lies: not where it uses a value behind a barrier."""
+    barrier = state.barriers.get(value)
+    return barrier is None or value in node.results or barrier.lets_forward
 
 
-def _without_conflicts(claims: dict[int, _Claim]) -> dict[int, _Claim]:
-    """An axis can split only one factor of an op: the one of the heaviest tensor keeps it."""
-    owner: dict[str, int] = {}
-    for factor, claim in sorted(claims.items(), key=lambda item: (-item[1].weight, item[0])):
-        for axis in claim.axes:
-            owner.setdefault(axis, factor)
-    kept: dict[int, _Claim] = {}
-    for factor, claim in claims.items():
-        axes: list[str] = []
-        for axis in claim.axes:
-            if owner[axis] != factor:
-                break
-            axes.append(axis)
-        kept[factor] = _Claim(tuple(axes), claim.weight, claim.value)
-    return kept
-
-
-def _common(offers: list[_Claim]) -> _Claim:
-    """The longest list that contradicts no tensor's: each one begins with it, or is its beginning."""
-    longest = min(offers, key=lambda claim: (-len(claim.axes), -claim.weight, claim.axes))
-    kept = len(longest.axes)
-    for claim in offers:
-        both = zip(claim.axes, longest.axes, strict=False)
-        same = next((at for at, (own, other) in enumerate(both) if own != other), None)
-        kept = kept if same is None else min(kept, same)
-    return _Claim(longest.axes[:kept], longest.weight, longest.value)
-
-
-def _without_disputed(claims: dict[int, _Claim]) -> dict[int, _Claim]:
-    """An axis that tensors have on several factors of an op goes to none of them."""
-    factors: dict[str, set[int]] = {}
-    for factor, claim in claims.items():
-        for axis in claim.axes:
-            factors.setdefault(axis, set()).add(factor)
-    kept: dict[int, _Claim] = {}
-    for factor, claim in claims.items():
-        undisputed = next((at for at, axis in enumerate(claim.axes) if len(factors[axis]) > 1), len(claim.axes))
-        kept[factor] = _Claim(claim.axes[:undisputed], claim.weight, claim.value)
-    return kept
+def _sees(state: _State, node: Node, value: int) -> bool:
+    """Whether a tensor takes over what an op says of it."""
+    barrier = state.barriers.get(value)
+    return barrier is None or value in node.results or barrier.lets_backward
 
 
 def _as_far_as_it_splits(state: _State, value: int, dim: int, axes: Axes) -> Axes:
     elsewhere = {axis for number, split in enumerate(state.split[value]) if number != dim for axis in split}
-    size = state.graph.values[value].shape[dim]
+    elsewhere |= state.never[value].keys()
+    size = min(state.graph.values[each].shape[dim] for each in state.members[value])
     for number, axis in enumerate(axes):
         if axis in elsewhere:
             return axes[:number]
@@ -297,7 +296,7 @@ def _as_far_as_it_splits(state: _State, value: int, dim: int, axes: Axes) -> Axe
 def _commit(state: _State, proposals: list[_Proposal]) -> list[int]:
     """Resolve the proposals of a round: the heaviest first, no axis twice in a value."""
     changed: dict[int, None] = {}
-    for proposal in sorted(proposals, key=lambda p: (p.value, *p.rank)):
+    for proposal in sorted(proposals, key=lambda p: (state.members[p.value][0], *p.rank)):
         split = state.split[proposal.value]
         current = split[proposal.dim]
         fits = proposal.axes[: len(current)] == current and len(proposal.axes) > len(current)
@@ -308,3 +307,22 @@ def _commit(state: _State, proposals: list[_Proposal]) -> list[int]:
         state.origins |= {(proposal.value, axis): proposal.origin for axis in added}
         changed[proposal.value] = None
     return sorted(changed)
+
+
+def _conflicts(state: _State) -> Iterator[Conflict]:
+    """Where the shardings of an op's tensors, as they are in the end, cannot all be kept."""
+    for node in state.graph.nodes:
+        claims = _claims(state, node)
+        if len(claims) < 2 and not any(len(offers) > 1 for offers in claims.values()):
+            continue
+        chosen = without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
+        for factor, offers in claims.items():
+            kept = chosen[factor]
+            for offer in offers:
+                if offer.axes[: len(kept.axes)] != kept.axes[: len(offer.axes)]:
+                    yield Conflict(node.index, (kept.value, kept.axes), (offer.value, offer.axes))
+                elif len(offer.axes) > len(kept.axes):
+                    lost = offer.axes[len(kept.axes)]
+                    owner = next((c for f, c in chosen.items() if f != factor and lost in c.axes), None)
+                    if owner is not None:
+                        yield Conflict(node.index, (owner.value, (lost,)), (offer.value, (lost,)))

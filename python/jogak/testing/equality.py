@@ -31,9 +31,10 @@ from jogak.runtime.sharded import shard_value, unshard_value
 from jogak.runtime.simulator import simulate
 from jogak.runtime.types import Precision
 from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
-from jogak.sharding.constraints import Argument, Seed
+from jogak.sharding.constraints import Seed
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import argument_attributes, result_attributes, update_positions
+from jogak.sharding.selection import Argument
 from jogak.sharding.sharding import DimSpec, Sharding
 
 STRATEGIES = ("data", "tensor", "mixed")
@@ -124,14 +125,14 @@ def constrain(function: ir.Operation, mesh: Mesh, strategy: str) -> None:
     half = len(mesh.axes) // 2 if strategy == "mixed" else 0
     input_axes = mesh.axes[: half or None] if strategy != "tensor" else ()
     parameter_axes = mesh.axes[half:] if strategy != "data" else ()
-    seeds: dict[int, Seed] = {}
+    seeds: list[Seed] = []
     turn = 0
     for number, argument in enumerate(read_arguments(function)):
         if argument.role == "input" and argument.shape:
             dims = [_fitting(argument.shape[0], input_axes, mesh), *((),) * (len(argument.shape) - 1)]
-            seeds[number] = _seed(number, dims)
+            seeds.append(_seed(number, dims))
         elif argument.role == "parameter" and len(argument.shape) > 1 and parameter_axes:
-            seeds[number] = _seed(number, _in_turn(argument, turn, parameter_axes, mesh))
+            seeds.append(_seed(number, _in_turn(argument, turn, parameter_axes, mesh)))
             turn += 1
     write_constraints(function, seeds)
 

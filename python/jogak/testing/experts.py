@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from jogak.sharding.constraints import Argument, Seed
+from jogak.sharding.constraints import Seed
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits
+from jogak.sharding.selection import Argument
 from jogak.sharding.sharding import DimSpec
 
 PLANS = ("data parallel", "ZeRO-2", "ZeRO-3", "Megatron", "Megatron + ZeRO-3")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph, Node
+from jogak.sharding.request import Request
 from jogak.sharding.rule import OpShardingRule
 from jogak.sharding.rules.einsum import einsum_rule
-from jogak.sharding.sharding import SpecPattern
 
 
 class GraphBuilder:
@@ -41,5 +41,8 @@ class GraphBuilder:
 
 def seed(value: int, text: str, source: str = "test") -> Seed:
     """A constraint on a value, from its text."""
-    spec = SpecPattern.parse(text)
-    return Seed(value, spec.dims, spec.priority, source)
+    spec = Request.parse(text)
+    dims = spec.dims or ()
+    return Seed(
+        value, dims, spec.priority, source, spec.somewhere, spec.replicated, spec.group, spec.barrier, spec.places
+    )

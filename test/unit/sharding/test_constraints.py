@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jogak.errors import JogakError
-from jogak.sharding.constraints import Argument, Constraint, logical_groups, read_constraints, resolve
+from jogak.sharding.constraints import Constraint, logical_groups, read_constraints, resolve
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.selection import Argument
 
 MESH = Mesh(("data", "model"), (2, 4))
 ARGUMENTS = [
@@ -22,7 +23,7 @@ ARGUMENTS = [
 def resolved(*texts: str) -> dict[str, str]:
     """Argument name to the constraint that it got."""
     seeds = resolve([Constraint.parse(text) for text in texts], ARGUMENTS, MESH)
-    return {ARGUMENTS[number].name: ", ".join(map(str, seed.dims)) for number, seed in seeds.items()}
+    return {ARGUMENTS[seed.value].name: ", ".join(map(str, seed.dims)) for seed in seeds}
 
 
 def test_patterns_and_roles():
@@ -78,7 +79,7 @@ def test_a_file_of_strategies(tmp_path):
         ("*.up.weight", 2),
         ("*.qkv.weight", 2),
     ]
-    assert {each.source for each in found} == {str(path)}
+    assert [each.source for each in found] == [f"{path}:2", f"{path}:5", f"{path}:8"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_file_of_strategies(tmp_path):
         ("[[strategy]]\n[strategy.shards]", "unknown key 'shards'"),
         ("[shrad]", "unknown key 'shrad'"),
         ("[shard", "not valid TOML"),
-        ('[shard]\n"x" = ["model"]', "as a dimension"),
+        ('[shard]\n"x" = ["model"]', "as a sharding"),
         ("[shard]\nx = 3", "as a sharding"),
     ],
 )
