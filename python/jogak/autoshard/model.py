@@ -87,7 +87,7 @@ def kernel_seconds(site: OpSite, sites: Sites, cost: CostModel) -> Floats:
     for number, strategy in enumerate(site.strategies):
         priced = local_share(node, strategy.assignment, mesh), _touched(node, strategy, sites)
         if priced not in known:
-            known[priced] = cost.kernel(element, node.flops * priced[0], priced[1])
+            known[priced] = cost.kernel(element, node.flops * priced[0], priced[1], node.arithmetic)
         found[number] = known[priced]
     return found
 

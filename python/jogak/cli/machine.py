@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jogak.errors import JogakError, UsageError
+
 if TYPE_CHECKING:
     from jogak.cost.machine import Level, Machine
     from jogak.sharding.mesh import Mesh
@@ -53,6 +55,33 @@ def validate(file: Annotated[Path, typer.Argument(help="a machine file")]) -> in
     return 0
 
 
+@machine_commands.command("probe")
+def probe_machine(
+    output: Annotated[Path, typer.Option("-o", "--output", help="machine file to write; must not exist")],
+    nproc: Annotated[int, typer.Option(help="processes, each with one thread, that work at once")] = 2,
+    seconds: Annotated[float, typer.Option(help="of each of about 100 measurements, made three times")] = 0.1,
+    scale: Annotated[float, typer.Option(help="of all sizes, for a quick look: 0.1")] = 1.0,
+    timeout: Annotated[float, typer.Option(help="seconds that everything may take")] = 600.0,
+) -> int:
+    """Measure this machine: kernels, memory and collectives of all processes at once."""
+    for option, value in (("--nproc", nproc - 0.5), ("--seconds", seconds), ("--scale", scale), ("--timeout", timeout)):
+        if not value > 0:
+            raise UsageError("is not a positive number", where=option, hint="leave it out for the default")
+    if output.suffix != ".toml":
+        raise UsageError("the name of a machine file ends in .toml", where=str(output), hint="-o machine.toml")
+    if output.exists():
+        raise JogakError("exists already", where=str(output), hint="choose another name with -o, or remove it")
+    from jogak.cost.machine_file import parse_machine
+    from jogak.probe.run import probe
+    from jogak.report.output import write_text
+
+    text = probe(nproc, seconds, scale, timeout)
+    machine = parse_machine(text, str(output))
+    write_text(output, text)
+    print("\n".join([f"{output}: {machine.description}", *_numbers(machine)]))
+    return 0
+
+
 def _count(number: int | None) -> str:
     return "as many as wanted" if number is None else str(number)
 
@@ -62,10 +91,11 @@ def _numbers(machine: Machine) -> Iterator[str]:
     yield f"  memory            {device.memory_bytes} bytes, {device.memory_bandwidth:.4g} bytes/s"
     for element, rate in device.flops:
         yield f"  {element:17} {rate:.4g} operations/s"
-    yield f"  kernel overhead   {device.kernel_overhead:.3g} s"
+    yield f"  special functions {device.special_rate:.4g} a second"
+    yield f"  kernel overhead   {device.kernel_overhead:.3g} s, for each {'op' if device.fused else 'operation'}"
     yield (
         f"  achieved          {achieved.compute:.0%} of arithmetic, {achieved.memory:.0%} of memory, "
-        f"{achieved.network:.0%} of links"
+        f"{achieved.network:.0%} of links, {achieved.convolution or achieved.compute:.0%} of arithmetic in convolutions"
     )
     for level in machine.levels:
         yield f"  level {level.name:11} of {_count(level.size)}: {_link(level)}"
@@ -75,6 +105,9 @@ def _numbers(machine: Machine) -> Iterator[str]:
     yield f"  latency counts    {latency}"
     for kind, constant in machine.constants:
         yield f"  {kind:17} takes {constant:.3g} s besides"
+    for each in machine.measured:
+        yield f"  {each.kind:17} of {each.devices} takes {each.latency:.3g} s + 1 s for {each.bandwidth:.4g} bytes"
+    yield f"  collectives run   {'beside kernels' if machine.overlap else 'on the cores that compute'}"
 
 
 def _link(level: Level) -> str:

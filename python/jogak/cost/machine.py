@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from math import gcd, isinf, prod
+from dataclasses import asdict, dataclass, field
+from math import gcd, inf, isinf, prod
 from typing import Any
 
 from jogak.cost.collectives import Span, Topology
+from jogak.cost.kernel import Form
 from jogak.errors import JogakError
 from jogak.sharding.mesh import Mesh
 
@@ -52,21 +53,43 @@ class Device:
         memory_bandwidth: bytes a second, peak.
         flops: element type to operations a second, peak; `f32` is always there.
         kernel_overhead: seconds that each kernel takes besides its work.
+        special_rate: exponentials, logarithms, hyperbolic tangents a second, as achieved.
+        fused: whether all the arithmetic of an op is one kernel; otherwise each operation is a pass over memory.
     """
 
     memory_bytes: int
     memory_bandwidth: float
     flops: tuple[tuple[str, float], ...]
     kernel_overhead: float = 0.0
+    special_rate: float = inf
+    fused: bool = True
 
 
 @dataclass(frozen=True)
 class Achieved:
-    """The fractions of the peaks that real programs reach."""
+    """The fractions of the peaks that real programs reach; None for convolutions: the same as other arithmetic."""
 
     compute: float = 1.0
     memory: float = 1.0
     network: float = 1.0
+    convolution: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a collective was measured to take: `latency + bytes / bandwidth` seconds.
+
+    Attributes:
+        kind: one of `jogak.cost.collectives.KINDS`.
+        devices: in a group; all groups of the machine were at it at once.
+        latency: seconds.
+        bandwidth: bytes a second, of the larger of the buffers that a device puts in and gets out.
+    """
+
+    kind: str
+    devices: int
+    latency: float
+    bandwidth: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +106,8 @@ class Machine:
         axes: mesh axes with links of their own.
         latency_once: whether the latency of a link counts once for each collective instead of for each step.
         constants: seconds added to each collective of a kind.
+        measured: collectives whose times are known, and need no formula.
+        overlap: whether collectives run beside kernels; otherwise they take the time of the cores that compute.
     """
 
     name: str
@@ -94,6 +119,8 @@ class Machine:
     axes: tuple[tuple[str, Level], ...] = ()
     latency_once: bool = False
     constants: tuple[tuple[str, float], ...] = ()
+    measured: tuple[Measured, ...] = ()
+    overlap: bool = True
 
     @property
     def devices_per_node(self) -> int | None:
@@ -111,13 +138,16 @@ class Machine:
         """Bytes a second that kernels achieve."""
         return self.device.memory_bandwidth * self.achieved.memory
 
-    def rate(self, element: str) -> float:
+    def rate(self, element: str, form: Form = Form.CONTRACTION) -> float:
         """Operations a second that programs achieve in an element type, written as MLIR does (`f8E4M3FN`, `i32`).
 
         A type that the machine has no rate for runs as the next wider one; integers of 16 bits and more run as f32.
         """
         peaks = dict(self.device.flops)
-        return next(peaks[name] for name in _STAND_INS[_rate_name(element)] if name in peaks) * self.achieved.compute
+        fraction = self.achieved.compute
+        if form is Form.CONVOLUTION and self.achieved.convolution is not None:
+            fraction = self.achieved.convolution
+        return next(peaks[name] for name in _STAND_INS[_rate_name(element)] if name in peaks) * fraction
 
     def check_mesh(self, mesh: Mesh) -> None:
         """Refuse a mesh that needs more devices than there are.
@@ -171,6 +201,11 @@ class Machine:
             "flops": {element: _finite(self.rate(element)) for element, _ in self.device.flops},
             "memory_bandwidth": _finite(self.memory_bandwidth),
             "kernel_overhead_s": self.device.kernel_overhead,
+            "special_rate": _finite(self.device.special_rate),
+            "fused": self.device.fused,
+            "convolution": self.achieved.convolution or self.achieved.compute,
+            "overlap": self.overlap,
+            "measured": [asdict(each) for each in self.measured],
             "axes": {axis: [_link(level, parts, fraction) for level, parts in links[axis]] for axis in mesh.axes},
             "latency": "once" if self.latency_once else "step",
             "constants_s": dict(self.constants),

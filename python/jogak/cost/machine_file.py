@@ -7,11 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from jogak.cost.collectives import Topology
-from jogak.cost.machine import Achieved, Device, Level, Machine
+from jogak.cost.machine import Achieved, Device, Level, Machine, Measured
 from jogak.cost.schema import check
 from jogak.errors import JogakError, unknown_name
 
@@ -93,12 +94,16 @@ def _machine(data: Mapping[str, Any]) -> Machine:
             device["memory_bandwidth"],
             tuple(device["flops"].items()),
             device.get("kernel_overhead", 0.0),
+            device.get("special_rate", inf),
+            device.get("fused", True),
         ),
         levels=tuple(_level(entry["name"], entry) for entry in data["levels"]),
         achieved=Achieved(**data.get("achieved", {})),
         axes=tuple((axis, _level(f"axis {axis}", entry)) for axis, entry in data.get("axes", {}).items()),
         latency_once=collectives.get("latency") == "once",
         constants=tuple(collectives.get("constants", {}).items()),
+        measured=tuple(Measured(**entry) for entry in collectives.get("measured", [])),
+        overlap=collectives.get("overlap", True),
     )
 
 

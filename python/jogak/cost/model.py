@@ -11,9 +11,11 @@ from functools import cached_property
 from typing import Protocol
 
 from jogak.cost.collectives import Formula, formulas
+from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.cost.machine import Machine
 from jogak.errors import unknown_name
 from jogak.registry import Registry
+from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 
 ROOFLINE = "roofline"
@@ -42,13 +44,14 @@ class CostModel(Protocol):
             bytes_: of the larger of the buffers that a device puts in and gets out.
         """
 
-    def kernel(self, element: str, flops: float, bytes_: float) -> float:
-        """Seconds of one kernel.
+    def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
+        """Seconds of the kernel, or the kernels, of one op.
 
         Args:
             element: type that it computes in, as MLIR writes it.
             flops: arithmetic operations.
             bytes_: read and written.
+            arithmetic: what one iteration does.
         """
 
     def copy(self, bytes_: float) -> float:
@@ -77,19 +80,36 @@ class Roofline:
         """The algorithms that one collective can use, the constant of its kind included; () where nothing moves."""
         key = (str(kind), axes)
         if key not in self._formulas:
-            spans = self.machine.spans(self.mesh, axes)
-            constant = dict(self.machine.constants).get(kind, 0.0)
-            found = formulas(kind, spans, once=self.machine.latency_once) if spans else ()
-            self._formulas[key] = tuple(Formula(each.algorithm, each.alpha + constant, each.beta) for each in found)
+            self._formulas[key] = self._measured(kind, axes) or self._computed(kind, axes)
         return self._formulas[key]
+
+    def _measured(self, kind: str, axes: tuple[str, ...]) -> tuple[Formula, ...]:
+        """The line that the machine gives for groups of this size; () where it gives none, or nothing moves."""
+        devices = self.mesh.size(axes)
+        alike = [each for each in self.machine.measured if each.kind == kind]
+        lines = [each for each in alike if kind == "send" or each.devices == devices]
+        return tuple(Formula("measured", each.latency, 1 / each.bandwidth) for each in lines[:1] if devices > 1)
+
+    def _computed(self, kind: str, axes: tuple[str, ...]) -> tuple[Formula, ...]:
+        spans = self.machine.spans(self.mesh, axes)
+        constant = dict(self.machine.constants).get(kind, 0.0)
+        found = formulas(kind, spans, once=self.machine.latency_once) if spans else ()
+        return tuple(Formula(each.algorithm, each.alpha + constant, each.beta) for each in found)
 
     def collective(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
         return min((formula.seconds(bytes_) for formula in self.formulas(kind, axes)), default=0.0)
 
-    def kernel(self, element: str, flops: float, bytes_: float) -> float:
-        machine = self.machine
-        work = max(flops / machine.rate(element), bytes_ / machine.memory_bandwidth)
-        return machine.device.kernel_overhead + work
+    def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
+        machine, form = self.machine, arithmetic.form
+        iterations = flops / max(arithmetic.operations, 1)
+        special = arithmetic.special * iterations / machine.device.special_rate
+        busy = flops / machine.rate(element, form)
+        if machine.device.fused or form is not Form.VECTOR:
+            return machine.device.kernel_overhead + max(busy, special, bytes_ / machine.memory_bandwidth)
+        # Every operation is a pass of its own: the results between them are written, and read again.
+        between = max(arithmetic.operations - 1, 0)
+        moved = bytes_ + 2 * between * iterations * ELEMENT_BYTES.get(element, 4)
+        return (1 + between) * machine.device.kernel_overhead + max(busy, moved / machine.memory_bandwidth) + special
 
     def copy(self, bytes_: float) -> float:
         return self.machine.device.kernel_overhead + 2 * bytes_ / self.machine.memory_bandwidth

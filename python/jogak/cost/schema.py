@@ -12,7 +12,14 @@ from jogak.errors import JogakError, nearest
 
 Schema = Mapping[str, Any]
 
-_TYPES = {"object": "a table", "array": "an array", "string": "text", "number": "a number", "integer": "a whole number"}
+_TYPES = {
+    "object": "a table",
+    "array": "an array",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
 _NOTES = {"$schema", "title", "description", "required", "properties", "additionalProperties", "items"}
 """Keywords that say nothing about a single value."""
 
@@ -61,6 +68,7 @@ def _check_type(value: Any, wanted: str, where: str, path: str) -> None:
         "array": isinstance(value, list),
         "string": isinstance(value, str),
         "number": number,
+        "boolean": isinstance(value, bool),
         "integer": number and float(value).is_integer(),
     }[wanted]
     if not right:

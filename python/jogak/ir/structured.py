@@ -12,6 +12,7 @@ from math import prod
 
 from torch_mlir import ir
 
+from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.ir.affine import LinearExpr, linear_map
 from jogak.sharding.sharding import Combiner
 
@@ -34,6 +35,11 @@ FREE_OPS = {
     "arith.constant", "arith.index_cast", "arith.select", "linalg.index", "linalg.yield", "tensor.extract",
 }  # fmt: skip
 """Region ops that cost no arithmetic."""
+
+SPECIAL = {
+    f"math.{name}" for name in ("exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "erf", "sin", "cos", "powf")
+}  # fmt: skip
+"""Region ops that are transcendental functions, which devices compute more slowly than sums and products."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,25 @@ def region_ops(op: ir.Operation) -> Iterator[ir.Operation]:
 def region_arithmetic(op: ir.Operation) -> int:
     """How many arithmetic operations one iteration of a `linalg` op takes; where it is (index arithmetic) is none."""
     return sum(_is_arithmetic(inner.operation) for inner in op.regions[0].blocks[0].operations)
+
+
+def arithmetic_of(op: ir.Operation) -> Arithmetic:
+    """What one iteration of an op does: a sum of products of different tensors is a contraction or a convolution."""
+    if op.name != "linalg.generic":
+        return PLAIN
+    inner = [each.operation for each in op.regions[0].blocks[0].operations]
+    special = sum(each.name in SPECIAL for each in inner)
+    return Arithmetic(_form(Structured(op), {each.name for each in inner}), region_arithmetic(op), special)
+
+
+def _form(op: Structured, names: set[str]) -> Form:
+    product = names >= {"arith.mulf", "arith.addf"} or names >= {"arith.muli", "arith.addi"}
+    iterations = prod(max(size, 1) for size in op.sizes)
+    largest = max((prod(shape_of(value)) for value in op.operands), default=0)
+    if all(op.parallel) or not product or iterations <= largest:
+        return Form.VECTOR
+    windows = any(expr is not None and len(expr.terms) > 1 for exprs in op.maps for expr in exprs)
+    return Form.CONVOLUTION if windows else Form.CONTRACTION
 
 
 def _is_arithmetic(op: ir.Operation) -> bool:

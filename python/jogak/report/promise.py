@@ -12,7 +12,7 @@ from torch_mlir import ir
 from jogak.cost.machine import Machine, computing_element
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
-from jogak.ir.structured import Structured, element_of, is_tensor, shape_of
+from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor, shape_of
 from jogak.memory.attributes import ARENA
 from jogak.memory.reading import bytes_of, is_view, read_tape
 from jogak.memory.tape import lay_out
@@ -142,7 +142,7 @@ def kernel_seconds(op: ir.Operation, cost: CostModel) -> float:
     # What every device makes for itself (an empty tensor, a constant fill) is part of the kernel that uses it.
     read = dict.fromkeys(value for value in tensor_operands(op) if not is_free(value))
     touched = sum(map(bytes_of, [*read, *op.results]))
-    return cost.kernel(_element(op), flops_of(op), touched)
+    return cost.kernel(_element(op), flops_of(op), touched, arithmetic_of(op))
 
 
 def op_seconds(op: ir.Operation, mesh: Mesh, cost: CostModel) -> float:

@@ -139,7 +139,8 @@ def _price(
         partial = tuple(entry for entry in target.partial if entry in made.partial)
         seconds += move(value, made, Sharding(target.dims, partial), graph, mesh, cost)
         touched += _local_bytes(value, made, graph, mesh)
-    return seconds + cost.kernel(_element(node, graph), node.flops * local_share(node, assignment, mesh), touched)
+    flops = node.flops * local_share(node, assignment, mesh)
+    return seconds + cost.kernel(_element(node, graph), flops, touched, node.arithmetic)
 
 
 def exchange_seconds(node: Node, assignment: Assignment, values: Sequence[Value], mesh: Mesh, cost: CostModel) -> float:

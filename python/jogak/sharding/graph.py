@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+from jogak.cost.kernel import PLAIN, Arithmetic
 from jogak.sharding.rule import Dims, OpShardingRule
 
 ELEMENT_BYTES = {
@@ -57,6 +58,7 @@ class Node:
         results: value numbers, in the order of `rule.results`.
         location: the user's source line and module path.
         flops: arithmetic operations of the whole op.
+        arithmetic: what one iteration does.
         through: operands that may all be partial sums together; the result is then one, too.
         sums: groups of operands of which the op uses nothing but the sum.
     """
@@ -70,6 +72,7 @@ class Node:
     flops: float = 0.0
     through: tuple[int, ...] = ()
     sums: tuple[tuple[int, ...], ...] = ()
+    arithmetic: Arithmetic = PLAIN
 
     def tensors(self) -> Iterator[tuple[int, Dims]]:
         """Every value of the node with its dimensions in factors: operands, then results."""

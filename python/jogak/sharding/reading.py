@@ -9,7 +9,7 @@ from math import prod
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import fail, source_location
-from jogak.ir.structured import element_of, is_tensor, region_arithmetic, region_values, shape_of
+from jogak.ir.structured import arithmetic_of, element_of, is_tensor, region_arithmetic, region_values, shape_of
 from jogak.plugin import RuleFunction
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.rule import OpShardingRule
@@ -114,7 +114,18 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
     linear = linearity(op)
     if any(operands[position] is None for position in linear.through):
         linear = Linearity()  # what every device makes for itself is no summand
-    node = Node(index, op.name, rule, operands, results, str(location), _flops(op, rule), linear.through, linear.sums)
+    node = Node(
+        index,
+        op.name,
+        rule,
+        operands,
+        results,
+        str(location),
+        _flops(op, rule),
+        linear.through,
+        linear.sums,
+        arithmetic_of(op),
+    )
     graph.nodes.append(node)
     reading.ops.append(op)
 

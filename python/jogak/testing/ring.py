@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jogak.cost.kernel import PLAIN, Arithmetic
 from jogak.cost.machine import Device, Level, Machine
 from jogak.sharding.mesh import Mesh
 
@@ -24,7 +25,7 @@ class RingCost:
         rounds = 2 if kind == "all_reduce" else 1
         return 1e-5 + rounds * (devices - 1) / devices * bytes_ / 1e11
 
-    def kernel(self, element: str, flops: float, bytes_: float) -> float:
+    def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
         return max(flops / 1e14, bytes_ / 1e12)
 
     def copy(self, bytes_: float) -> float:

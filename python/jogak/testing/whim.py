@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from jogak.cost.kernel import PLAIN, Arithmetic
 from jogak.cost.machine import Machine
 from jogak.sharding.mesh import Mesh
 from jogak.testing.ring import RingCost
@@ -24,7 +25,7 @@ class WhimCost:
     def collective(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
         return self._price(kind, axes, bytes_)
 
-    def kernel(self, element: str, flops: float, bytes_: float) -> float:
+    def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
         return self._price(element, flops, bytes_)
 
     def copy(self, bytes_: float) -> float:

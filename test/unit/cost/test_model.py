@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jogak.cost.collectives import KINDS
+from jogak.cost.kernel import PLAIN, Arithmetic
 from jogak.cost.machine import Achieved, Device, Level, Machine
 from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine, presets, read_machine
 from jogak.cost.model import ROOFLINE, CostModel, Roofline, cost_model
@@ -117,7 +118,7 @@ class _Flat:
     def collective(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
         return 1.0
 
-    def kernel(self, element: str, flops: float, bytes_: float) -> float:
+    def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
         return 0.0
 
     def copy(self, bytes_: float) -> float:

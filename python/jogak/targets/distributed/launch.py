@@ -69,7 +69,7 @@ def launch(
             *("--steps", str(request.steps), "--results", str(work)),
             *("--timeout", str(min(request.timeout, _COLLECTIVE_TIMEOUT)), *request.options),
         ]
-        output = _torchrun(command(program, processes, words), work, request.timeout)
+        output = finish(command(program, processes, words), work, request.timeout)
         held = [read_weights(work / f"rank{rank}.safetensors") for rank in range(processes)]
         results = [[each[str(number)] for number in range(len(each))] for each in held]
         report = [(work / f"rank{rank}.json").read_text(encoding="utf-8") for rank in range(processes)]
@@ -83,12 +83,25 @@ def command(program: Path, processes: int, words: Sequence[str]) -> list[str]:
         program: folder with `run.py`.
         words: options of `run.py`.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [*torchrun, str(program / RUN), *words]
+    return torchrun(processes, str(program / RUN), *words)
 
 
-def _torchrun(words: Sequence[str], work: Path, timeout: float) -> str:
+def torchrun(processes: int, *words: str) -> list[str]:
+    """The command that starts processes on this machine; `words` are a script, or `-m MODULE`, and its options."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*start, *words]
+
+
+def finish(words: Sequence[str], work: Path, timeout: float) -> str:
     """Run torchrun to its end; its processes end with it.
+
+    Args:
+        words: the command.
+        work: existing folder, in which it runs and leaves what it wrote.
+        timeout: seconds that it may take.
+
+    Returns:
+        What rank 0 printed.
 
     Raises:
         JogakError: one of them failed, or it took too long.

@@ -1,0 +1,1 @@
+"""`jogak machine probe`: how fast this machine is when all ranks work at once, as a machine file."""

@@ -1,0 +1,125 @@
+"""Kernels for measuring: for each kind of work the arithmetic and the memory traffic that the cost model counts.
+
+The sizes are those of layers of models that people train on such a machine; every operand is drawn once, and results
+are new memory, as they are in a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jogak.probe.measurement import CONTRACTION, CONVOLUTION, OVERHEAD, SPECIAL, VECTOR
+
+Call = Callable[[], object]
+
+MATMULS = ((256, 256, 1024), (1024, 256, 256), (512, 512, 512), (256, 1024, 1024), (1024, 1024, 1024))
+"""Rows, inner dimension, columns."""
+CONVOLUTIONS = ((4, 32, 32, 32), (4, 64, 64, 16), (4, 128, 128, 8), (4, 256, 256, 4))
+"""Images, channels in, channels out, height and width; windows are 3 by 3."""
+ELEMENTS = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
+"""Sizes of vectors."""
+SPECIAL_ELEMENTS = 1 << 18
+DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to measure.
+
+    Attributes:
+        work: which kind.
+        name: for people.
+        element: type that it computes in.
+        flops: arithmetic operations.
+        bytes: read and written.
+        call: does it once.
+    """
+
+    work: str
+    name: str
+    element: str
+    flops: float
+    bytes: float
+    call: Call
+
+
+def cases(scale: float = 1.0) -> Iterator[Case]:
+    """Everything that is measured on one device.
+
+    Args:
+        scale: of all sizes; below 1 for a quick look.
+    """
+    yield _overhead()
+    for element in DTYPES:
+        for sizes in MATMULS if element == "f32" else MATMULS[2:4]:
+            yield _matmul(element, [_scaled(size, scale) for size in sizes])
+    for images, into, out, side in CONVOLUTIONS:
+        yield from _convolution(images, _scaled(into, scale), _scaled(out, scale), side)
+    for count in ELEMENTS:
+        yield from _vector(_scaled(count, scale), special=count == SPECIAL_ELEMENTS)
+
+
+def _scaled(size: int, scale: float) -> int:
+    return max(8, int(size * scale))
+
+
+def _overhead() -> Case:
+    a, b = torch.rand(8), torch.rand(8)
+    return Case(OVERHEAD, "add of 8", "f32", 8, 96, lambda: a + b)
+
+
+def _matmul(element: str, sizes: Sequence[int]) -> Case:
+    dtype = DTYPES[element]
+    m, k, n = sizes
+    a, b = torch.rand(m, k).to(dtype), torch.rand(n, k).to(dtype)
+    moved = (m * k + n * k + m * n) * dtype.itemsize
+    return Case(
+        CONTRACTION, f"matmul {m}x{k}x{n}", element, 2.0 * m * k * n, moved, lambda: torch.einsum("ab,cb->ac", a, b)
+    )
+
+
+def _convolution(images: int, into: int, out: int, side: int) -> Iterator[Case]:
+    data, weight = torch.rand(images, into, side, side), torch.rand(out, into, 3, 3)
+    made = functional.conv2d(data, weight, padding=1)
+    flops = 2.0 * made.numel() * into * 9
+    moved = 4.0 * (data.numel() + weight.numel() + made.numel())
+    sizes = f"{images}x{into}x{side}x{side} to {out}"
+    yield Case(
+        CONVOLUTION, f"convolution {sizes}", "f32", flops, moved, lambda: functional.conv2d(data, weight, padding=1)
+    )
+    for name, mask in (("data", [True, False, False]), ("weight", [False, True, False])):
+        yield Case(
+            CONVOLUTION,
+            f"convolution {sizes}, gradient of the {name}",
+            "f32",
+            flops,
+            moved,
+            _backward(made, data, weight, mask),
+        )
+
+
+def _backward(made: Tensor, data: Tensor, weight: Tensor, mask: list[bool]) -> Call:
+    ones = [1, 1]
+    return lambda: torch.ops.aten.convolution_backward(
+        made, data, weight, None, ones, ones, ones, False, [0, 0], 1, mask
+    )
+
+
+def _vector(count: int, special: bool) -> Iterator[Case]:
+    a, b = torch.rand(count), torch.rand(count)
+    rows = a[: count // 64 * 64].view(-1, 64)
+    plain: Sequence[tuple[str, str, int, Call]] = (
+        (VECTOR, "add", 12, lambda: a + b),
+        (VECTOR, "multiply in place", 12, lambda: a.mul_(b)),
+        (VECTOR, "sum of rows", 4, lambda: rows.sum(1)),
+        (SPECIAL, "exponential", 8, lambda: torch.exp(a)),
+        (SPECIAL, "hyperbolic tangent", 8, lambda: torch.tanh(a)),
+    )
+    for work, name, moved, call in plain:
+        if work == VECTOR or special:
+            yield Case(work, f"{name} of {count}", "f32", count, float(moved * count), call)
