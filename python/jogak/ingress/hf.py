@@ -212,7 +212,6 @@ def _configure(config_class: Any, options: Mapping[str, str], where: str) -> Any
         values["num_labels"] = _positive("num_labels", options["num_labels"], where)
     if "image" in options and "image_size" in fields:
         values["image_size"] = _positive("image", options["image"], where)
-    _reject_dropout(values, where)
     try:
         return config_class(**{**_neutral(fields), **values})
     except Exception as error:  # transformers' validators raise many kinds, all about these values
@@ -229,14 +228,6 @@ def _neutral(fields: Mapping[str, Any]) -> dict[str, Any]:
         values["decoder_start_token_id"] = fields.get("pad_token_id") or 0
     # Only generation uses these two; their defaults do not fit a smaller vocabulary.
     return values | {name: None for name in ("bos_token_id", "eos_token_id") if name in fields}
-
-
-def _reject_dropout(values: Mapping[str, Any], where: str) -> None:
-    for name, value in values.items():
-        if _DROPOUT.search(name) and value:
-            raise JogakError(
-                f"option {name!r} cannot be {value}", where=where, hint="the compiler needs dropout to be 0"
-            )
 
 
 def _parse_field(name: str, text: str, default: Any, where: str) -> Any:

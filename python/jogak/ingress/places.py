@@ -199,5 +199,5 @@ def _random_error(func: Any, place: Place) -> JogakError:
     return JogakError(
         f"{name} draws random numbers, so the program's result would not be determined by its arguments",
         where=str(place),
-        hint="set dropout probabilities to 0 for training, and pass random values as inputs",
+        hint="draw with dropout, torch.rand, randn or bernoulli, which are counted, or pass random values as inputs",
     )

@@ -20,6 +20,7 @@ from jogak.ingress.importer import Imported, import_program
 from jogak.ingress.model import Model, is_program_file, load_model, seeded
 from jogak.ingress.naming import tensor_leaves
 from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.ingress.randomness import SEED, counted_draws
 from jogak.ingress.step import chosen_loss, no_loss, precision
 from jogak.ingress.trace import model_arguments, output_example
 
@@ -67,7 +68,7 @@ def _own(module: nn.Module) -> list[Tensor]:
 
 
 def _random_like(example: Tensor, bound: int | None, generator: torch.Generator) -> Tensor:
-    """Random values of the example's shape and dtype; integers below `bound`, or in the example's range."""
+    """Random values of the example's shape and dtype; integers below `bound`, or those of the example."""
     shape = tuple(example.shape)
     if example.is_floating_point():
         return torch.randn(shape, generator=generator).to(example.dtype)
@@ -75,10 +76,8 @@ def _random_like(example: Tensor, bound: int | None, generator: torch.Generator)
         return torch.randint(0, bound, shape, generator=generator).to(example.dtype)
     if example.is_meta:
         return torch.zeros(shape, dtype=example.dtype)
-    if example.dtype == torch.bool or not example.numel():
-        return example.clone()
-    low, high = int(example.min()), int(example.max())
-    return torch.randint(low, high + 1, shape, generator=generator).to(example.dtype)
+    # The model may need more of its integers than a range: to be distinct, sorted, or row offsets.
+    return example.clone()
 
 
 def _target(model: Model, options: ImportOptions, generator: torch.Generator) -> dict[str, Tensor]:
@@ -149,7 +148,8 @@ def values_of(model: Model, options: ImportOptions, *, dtype: torch.dtype | None
     model.set_training(options.training)
     generator = torch.Generator().manual_seed(options.seed)
     inputs = {name: _random_like(x, model.bounds.get(name), generator) for name, x in model.inputs.items()}
-    values = {**_constants(model, options), **model.parameters, **model.buffers}
+    seed = torch.tensor(options.seed, dtype=torch.int32)
+    values = {**_constants(model, options), **model.parameters, **model.buffers, SEED: seed}
     if options.optimizer is not None:
         values |= _optimizer_state(model, options.optimizer)
     return _cast({**values, **inputs, **_target(model, options, generator)}, dtype)
@@ -251,7 +251,7 @@ def _train(
 ) -> dict[str, Tensor]:
     args, kwargs = model.rebuild([values[name] for name in model.names])
     real, slots = _torch_optimizer(model, optimizer, values)
-    with _computing_in(dtype, options):
+    with _computing_in(dtype, options), counted_draws(values[SEED]) as draws:
         loss = _eager_loss(model, options, model.module(*args, **kwargs), values)
     real.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -262,7 +262,7 @@ def _train(
         results |= {f"{ours}.{name}": state[theirs] for ours, theirs in slots.items() if theirs in state}
     if optimizers.counts_steps(optimizer):
         results[optimizers.STEP] = values[optimizers.STEP] + 1
-    return {**results, **model.buffers}
+    return {**results, **model.buffers, **draws.next_seed()}
 
 
 def run_reference(
@@ -299,6 +299,7 @@ def reference_of(
         results = _train(model, options, options.optimizer, values, dtype)
     else:
         args, kwargs = model.rebuild([values[name] for name in model.names])
-        with torch.no_grad(), _computing_in(dtype, options):
+        with torch.no_grad(), _computing_in(dtype, options), counted_draws(values[SEED]) as draws:
             results = dict(tensor_leaves("output", model.module(*args, **kwargs)))
+        results |= draws.next_seed()
     return {name: value.detach().clone() for name, value in results.items()}

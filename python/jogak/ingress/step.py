@@ -18,6 +18,7 @@ from jogak.ingress.naming import tensor_leaves
 from jogak.ingress.options import ImportOptions, Loss
 from jogak.ingress.places import ModuleScopes, PlaceMode
 from jogak.ingress.program import Argument, Result
+from jogak.ingress.randomness import SEED, counted_draws
 from jogak.ingress.rewrites import rewritten
 
 
@@ -76,13 +77,13 @@ class Step:
         return {each.name: values[each.name] for each in self.arguments if each.role == role}
 
     def _forward(self, values: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
-        """The model's output, and its buffers after the call."""
+        """The model's output, and after the call its buffers and, where it drew random numbers, the seed."""
         buffers = {name: value.clone() for name, value in self._named(values, "buffer").items()}
         args, kwargs = self.model.rebuild(list(self._named(values, "input").values()))
         state = {**parameters, **buffers}
-        with self._scopes.watching(), precision(self.options), rewritten():
+        with self._scopes.watching(), precision(self.options), rewritten(), counted_draws(values[SEED]) as draws:
             output = run_model(self.model.module, state, args, kwargs)
-        return output, {name: state[name] for name in buffers}
+        return output, {**{name: state[name] for name in buffers}, **draws.next_seed()}
 
     def forward_only(self, values: Mapping[str, Tensor]) -> Any:
         """The model's output, without a loss or an update."""
@@ -90,11 +91,12 @@ class Step:
 
     def _infer(self, values: Mapping[str, Tensor]) -> list[tuple[Result, Tensor]]:
         with torch.no_grad():
-            output, _ = self._forward(values, self._named(values, "parameter"))
+            output, after = self._forward(values, self._named(values, "parameter"))
         named = tensor_leaves("output", output)
         if not named:
             losses.prediction(output)
-        return [(Result(name, "output"), value) for name, value in named]
+        seed = [(Result(SEED, "update", SEED), after[SEED])] if SEED in after else []
+        return [*((Result(name, "output"), value) for name, value in named), *seed]
 
     def _loss(self, output: Any, values: Mapping[str, Tensor]) -> Tensor:
         loss = chosen_loss(self.model, self.options)

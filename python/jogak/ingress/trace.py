@@ -23,6 +23,7 @@ from jogak.ingress.model import Model
 from jogak.ingress.options import ImportOptions
 from jogak.ingress.places import innermost_user_place
 from jogak.ingress.program import Argument, Program, Result
+from jogak.ingress.randomness import SEED
 from jogak.ingress.step import Step, chosen_loss
 from jogak.ingress.updates import Updates
 
@@ -40,9 +41,11 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def model_arguments(model: Model, mode: FakeTensorMode) -> list[Argument]:
-    """Parameters, buffers and inputs, all fake."""
+    """Parameters, buffers, the seed of random numbers and inputs, all fake."""
     state = [Argument(name, "parameter", fake(mode, value)) for name, value in model.parameters.items()]
     state += [Argument(name, "buffer", fake(mode, value)) for name, value in model.buffers.items()]
+    with mode:
+        state.append(Argument(SEED, "seed", torch.zeros((), dtype=torch.int32)))
     taken = {argument.name for argument in state}
     return [*state, *(Argument(_unique(name, taken), "input", fake(mode, x)) for name, x in model.inputs.items())]
 

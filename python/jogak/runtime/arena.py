@@ -78,13 +78,28 @@ class Arena:
         for number, (value, tensor) in enumerate(zip(step.results, results, strict=True)):
             if value in self.plan.offsets:
                 taken.update(self._make_room(step, number, value, tensor))
-        for value, tensor in zip(step.results, results, strict=True):
+        for value, tensor in zip(step.results, self._apart(step.results, results), strict=True):
             if value in self.plan.offsets:
                 type_ = TensorType(tuple(tensor.shape), _element(step, value))
                 stored.append(self._write(value, tensor, type_, step.location, taken))
             else:
                 stored.append(self._view(step, value, tensor))
         return stored
+
+    def _apart(self, values: Sequence[int], results: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The results of a step with several, none of which may lie where another is about to be written.
+
+        A kernel that yields what it reads hands out the operand itself; a device would read each element before it
+        writes any result of the same iteration.
+        """
+        if len(results) == 1:
+            return results
+        storage = self._bytes.untyped_storage().data_ptr()
+        inside = [each.untyped_storage().data_ptr() == storage for each in results]
+        return [
+            each.clone() if lies and value in self.plan.offsets else each
+            for value, each, lies in zip(values, results, inside, strict=True)
+        ]
 
     def free(self, values: Sequence[int]) -> None:
         """Values that nobody reads any more: poison their bytes once no view of them is left."""

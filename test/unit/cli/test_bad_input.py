@@ -48,8 +48,12 @@ def no_tensor():
 def unsupported():
     return Unsupported(), (torch.eye(4),)
 
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return super().forward(torch.empty_like(x).uniform_())
+
 def random():
-    return nn.Dropout(0.5), (torch.zeros(4, 4),)
+    return Noisy(4, 4), (torch.zeros(4, 4),)
 
 constant = 3
 """
@@ -149,7 +153,7 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "random op": (
         model("model.py:random", "--train", "sgd", "--loss", "mse"),
         1,
-        ("dropout", "random", "probabilities to 0"),
+        ("uniform_", "random", "torch.rand"),
     ),
     # programs that are MLIR already
     "malformed .mlir": (model("bad.mlir"), 1, ("bad.mlir:2", "custom op 'oops' is unknown", "")),

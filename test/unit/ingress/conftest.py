@@ -134,7 +134,7 @@ class Dropping(nn.Module):
         self.layer = nn.Linear(3, 3)
 
     def forward(self, x):
-        return F.dropout(self.layer(x), 0.5, self.training)
+        return self.layer(torch.empty_like(x).uniform_())
 
 
 def dropping():

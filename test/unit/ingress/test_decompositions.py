@@ -44,6 +44,10 @@ def activations() -> Iterator[Any]:
         yield case(aten.pow.Tensor_Scalar, x.abs() + 0.1, exponent)
     yield case(aten.pow.Tensor_Scalar, labels(7, 4), 3)
     yield case(aten.native_dropout.default, x, 0.0, True)
+    for op in (aten.bitwise_or.Scalar, aten.bitwise_xor.Scalar):
+        yield case(op, labels(7, 4) - 3, 5)
+    for op in (aten.bitwise_left_shift.Tensor_Scalar, aten.bitwise_right_shift.Tensor_Scalar):
+        yield case(op, labels(7, 4) - 3, 2)
 
 
 def losses() -> Iterator[Any]:

@@ -159,3 +159,38 @@ def test_a_wrong_offset_is_caught(device):
             caught += "would overwrite bytes" in str(error)
         op.attributes[OFFSET] = kept
     assert caught == 8
+
+
+YIELDS_WHAT_IT_READS = """
+#same = affine_map<(d0) -> (d0)>
+func.func @main(%x: tensor<64xf32> {jogak.name = "x", jogak.role = "input"}) -> tensor<64xf32> {
+  %empty = tensor.empty() : tensor<64xf32>
+  %double = linalg.generic {indexing_maps = [#same, #same], iterator_types = ["parallel"]}
+    ins(%x : tensor<64xf32>) outs(%empty : tensor<64xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %sum = arith.addf %in, %in : f32
+    linalg.yield %sum : f32
+  } -> tensor<64xf32>
+  %both:2 = linalg.generic {indexing_maps = [#same, #same, #same], iterator_types = ["parallel"]}
+    ins(%double : tensor<64xf32>) outs(%empty, %empty : tensor<64xf32>, tensor<64xf32>) {
+  ^bb0(%in: f32, %first: f32, %second: f32):
+    %negative = arith.negf %in : f32
+    linalg.yield %negative, %in : f32, f32
+  } -> (tensor<64xf32>, tensor<64xf32>)
+  %difference = linalg.generic {indexing_maps = [#same, #same, #same], iterator_types = ["parallel"]}
+    ins(%both#1, %both#0 : tensor<64xf32>, tensor<64xf32>) outs(%empty : tensor<64xf32>) {
+  ^bb0(%one: f32, %other: f32, %out: f32):
+    %left = arith.subf %one, %other : f32
+    linalg.yield %left : f32
+  } -> tensor<64xf32>
+  return %difference : tensor<64xf32>
+}
+"""
+
+
+def test_a_result_that_is_an_operand_outlives_its_neighbour_being_written_over_it():
+    module = ir.Module.parse(YIELDS_WHAT_IT_READS, new_context())
+    run_pipeline(module, "builtin.module(jogak-plan-memory)")
+    x = torch.randn(64)
+    (result,) = simulate(load_program(module), Mesh.parse("data=1"), [{"x": x}]).outputs[0]
+    assert torch.equal(result, 4 * x)

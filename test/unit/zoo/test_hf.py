@@ -130,7 +130,6 @@ def test_task_can_be_chosen() -> None:
         ("gpt2", {"n_layer": "two"}, "option 'n_layer' cannot be 'two'", "expected int"),
         ("gpt2", {"batch": "0"}, "option 'batch' cannot be 0", "must be positive"),
         ("gpt2", {"sequence": "4096"}, "option 'sequence' is 4096, but the model has 1024 positions", "n_positions"),
-        ("gpt2", {"attn_pdrop": "0.1"}, "option 'attn_pdrop' cannot be 0.1", "dropout"),
         ("gpt2", {"task": "masked_lm"}, "unknown task 'masked_lm'", "causal_lm"),
         ("gpt2", {"n_embd": "50"}, "transformers cannot build this configuration", ""),
         ("wav2vec2", {}, "'wav2vec2' has no model for any known task", "causal_lm"),
