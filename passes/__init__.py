@@ -55,9 +55,17 @@ def _torch() -> Target:
     return Torch()
 
 
+def _iree(name: str) -> Target:
+    from jogak.targets.iree.target import Iree
+
+    return Iree(name)
+
+
+_IREE = ("iree", "iree-cuda", "iree-rocm", "iree-vulkan")
+
 plugin = Plugin(
     name="jogak",
     passes=_factories(),
     cost_models={"roofline": _roofline},
-    targets={"sim": _sim, "torch": _torch},
+    targets={"sim": _sim, "torch": _torch, **{name: partial(_iree, name) for name in _IREE}},
 )

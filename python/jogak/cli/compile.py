@@ -51,7 +51,9 @@ def compile_command(
     shard: Annotated[list[str] | None, typer.Option(help="PATTERN=SPEC, e.g. 'blocks.*.up.weight=[model, _]'")] = None,
     constraints: Annotated[Path | None, typer.Option(help="TOML file of constraints")] = None,
     seed: Annotated[int, typer.Option(help="of weights and inputs that the model does not bring")] = 0,
-    target: Annotated[str, typer.Option(help="what the programs run on: sim, torch (plug-ins add more)")] = "sim",
+    target: Annotated[
+        str, typer.Option(help="what runs the programs: sim, torch, iree, iree-cuda, iree-rocm, iree-vulkan")
+    ] = "sim",
     compile_to: Annotated[str, typer.Option(help=f"stop after a phase: {', '.join(PHASES)}")] = PHASES[-1],
     load_plugin: Annotated[list[str] | None, typer.Option(help="a .py file or a module with a plug-in")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder; a file with --compile-to")] = None,
@@ -91,7 +93,7 @@ def compile_command(
         search_time_limit,
         memory,
     )
-    registry_of(configuration.plugins).target(target)
+    registry_of(configuration.plugins).target(target).require()
     if compile_to != PHASES[-1] or output is None:
         return _print_phase(configuration, compile_to, output, strict=strict)
     return _write(configuration, output, force=force, strict=strict)

@@ -14,6 +14,7 @@ def doctor() -> int:
         requirement, _, marker = line.partition(";")
         if "extra" not in marker:
             problems += _check_package(requirement.strip())
+    print(_iree())
     from jogak.ir.context import new_context
     from jogak.registry import default_registry
 
@@ -37,3 +38,11 @@ def _check_package(requirement: str) -> int:
         return 1
     print(f"ok       {wanted.name} {found}")
     return 0
+
+
+def _iree() -> str:
+    """Whether the optional target iree can be used."""
+    try:
+        return f"ok       the target iree: iree-base-compiler {version('iree-base-compiler')}"
+    except PackageNotFoundError:
+        return "optional the target iree is not installed: pip install 'jogak[iree]'"

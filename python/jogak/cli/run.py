@@ -13,7 +13,7 @@ from jogak.errors import EXIT_OK, EXIT_USER, UsageError
 
 def run(
     folder: Annotated[Path, typer.Argument(help="output folder of jogak compile")],
-    target: Annotated[str | None, typer.Option(help="what runs it: sim, torch; the compiled one by default")] = None,
+    target: Annotated[str | None, typer.Option(help="sim, torch or iree; the compiled one by default")] = None,
     check: Annotated[bool, typer.Option(help="compare every result with PyTorch eager")] = False,
     precision: Annotated[
         str | None, typer.Option(help="f64: hold every float in double, on both sides; declared: as the program says")
@@ -49,7 +49,7 @@ def run(
     outcome = check_run(
         folder,
         manifest,
-        precision,
+        precision or (None if getattr(engine, "has_double", True) else "declared"),
         tolerance,
         lambda values, chosen: engine.execute(folder, manifest, values, Request(nproc, 1, chosen, timeout)),
     )

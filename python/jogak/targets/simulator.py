@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 class Simulator:
     """Runs the MLIR modules of a folder as they are."""
 
+    has_double = True
     needs_values = False
+
+    def require(self) -> None:
+        """Nothing: it needs what Jogak needs."""
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Nothing: the modules are all that it needs."""

@@ -68,6 +68,15 @@ class Target(Protocol):
 
     needs_values: bool
     """Whether an output folder for it holds a value for every argument."""
+    has_double: bool
+    """Whether it can hold and compute every float in double precision."""
+
+    def require(self) -> None:
+        """Look for what `write` needs, before anything else is done.
+
+        Raises:
+            JogakError: it is not installed.
+        """
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Write what the target needs into an output folder that holds the modules already.

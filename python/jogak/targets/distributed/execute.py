@@ -16,26 +16,31 @@ from jogak.report.manifest import MANIFEST
 from jogak.runtime.counts import Counter, summarize, to_json
 from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.sharded import unshard_value
-from jogak.runtime.types import Precision
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Sharding
-from jogak.targets.distributed.folder import RUN, device_program, title_of
+from jogak.targets.distributed.folder import RUN, device_program
 from jogak.targets.distributed.launch import Run, launch
 from jogak.targets.distributed.schedule import COMMUNICATION
 from jogak.targets.target import Execution, Request
 
-Write = Callable[[Program, Mesh, Path, str, Precision | None], None]
-"""Writes what ranks run: a program, its mesh, the folder, a title, the precision."""
+Write = Callable[[Path], None]
+"""Writes what ranks run into a folder that is new."""
 
 
 def execute(
-    folder: Path, manifest: Mapping[str, Any], values: Mapping[str, Tensor], request: Request, write: Write
+    folder: Path,
+    manifest: Mapping[str, Any],
+    values: Mapping[str, Tensor],
+    request: Request,
+    target: str,
+    write: Write,
 ) -> Execution:
     """Run a folder's program under torchrun and put the results together.
 
     Args:
-        write: the target's, for a precision that the folder does not hold.
         values: the whole value of every argument.
+        target: what runs it.
+        write: the target's, where the folder was compiled for another one, or for another precision.
 
     Raises:
         JogakError: the number of processes is not that of the mesh, or a process failed.
@@ -49,7 +54,7 @@ def execute(
         )
     program = device_program(folder, manifest)
     shaped = {each["name"]: values[each["name"]].detach().reshape(each["shape"]) for each in manifest["arguments"]}
-    with _runnable(folder, manifest, program, mesh, request.precision, write) as source:
+    with _runnable(folder, manifest, request.precision, target, write) as source:
         run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)
     results, disagreement = _gather(run, manifest, mesh)
     reports = [json.loads(text) for text in run.report]
@@ -59,15 +64,14 @@ def execute(
 
 @contextmanager
 def _runnable(
-    folder: Path, manifest: Mapping[str, Any], program: Program, mesh: Mesh, precision: str | None, write: Write
+    folder: Path, manifest: Mapping[str, Any], precision: str | None, target: str, write: Write
 ) -> Iterator[Path]:
-    """The folder with the program: the one that was compiled, or (for double precision) one that is made now."""
-    if precision != "f64" and (folder / RUN).is_file():
+    """The folder with the program: the one that was compiled, or one that is made now."""
+    if precision != "f64" and manifest["configuration"]["target"] == target and (folder / RUN).is_file():
         yield folder.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="jogak-program-") as name:
-        title = title_of(manifest["configuration"]["model"], str(mesh))
-        write(program, mesh, Path(name), title, "f64" if precision == "f64" else None)
+        write(Path(name))
         yield Path(name)
 
 

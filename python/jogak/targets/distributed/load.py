@@ -49,7 +49,7 @@ def load(folder: str | Path, *, values: Sequence[str | Path] = (), timeout: floa
 
 
 def _join(path: Path, timeout: float) -> tuple[Mesh, torch.device]:
-    device = choose_device()
+    device = choose_device(path)
     if "RANK" in os.environ:
         place = Place(*next(rendezvous("env://", timeout=timedelta(seconds=timeout))))
         place.device = device

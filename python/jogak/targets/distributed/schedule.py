@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jogak.runtime import liveness
-from jogak.runtime.program import CollectiveStep, Step
+from jogak.runtime.liveness import AnyStep, Unit
+from jogak.runtime.program import CollectiveStep
 
 REACH = 32
 """How many steps a collective is given time to finish before a step that reads its result keeps its place again.
@@ -16,12 +17,12 @@ COMMUNICATION = frozenset(["all_reduce", "reduce_scatter", "all_gather", "all_to
 """Collectives that are started, run in the background and are waited for."""
 
 
-def starts_communication(step: Step) -> bool:
+def starts_communication(step: Unit) -> bool:
     """Whether a step starts a collective that the program must wait for later."""
     return isinstance(step, CollectiveStep) and step.collective.kind in COMMUNICATION
 
 
-def overlap(steps: Sequence[Step], results: Sequence[int]) -> tuple[Step, ...]:
+def overlap(steps: Sequence[AnyStep], results: Sequence[int]) -> tuple[AnyStep, ...]:
     """The steps in an order that waits late, each with the values that die with it.
 
     The order of the program is kept, but a step that reads the result of a recent collective lets the steps behind it
@@ -34,7 +35,7 @@ def overlap(steps: Sequence[Step], results: Sequence[int]) -> tuple[Step, ...]:
     waiting = list(steps)
     missing = {number for step in steps for number in step.results}
     started: dict[int, int] = {}
-    order: list[Step] = []
+    order: list[AnyStep] = []
     while waiting:
         at = _next(waiting, missing, started, len(order))
         step = waiting.pop(at)
@@ -45,7 +46,7 @@ def overlap(steps: Sequence[Step], results: Sequence[int]) -> tuple[Step, ...]:
     return liveness.plan(order, results)
 
 
-def _next(waiting: Sequence[Step], missing: set[int], started: dict[int, int], now: int) -> int:
+def _next(waiting: Sequence[Unit], missing: set[int], started: dict[int, int], now: int) -> int:
     """The first step that needs nothing unfinished, within reach; otherwise the first one at all."""
     delayed: set[int] = set()
     for at, step in enumerate(waiting[:REACH]):

@@ -9,9 +9,10 @@ import keyword
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from jogak.errors import JogakError
+from jogak.runtime.liveness import Unit
 from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.types import Precision, TensorType, dtype_of
 from jogak.sharding.mesh import Mesh
@@ -19,29 +20,6 @@ from jogak.targets.distributed.schedule import starts_communication
 
 LOCATION = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \((?P<scope>.*)\))?$")
 _RESERVED = frozenset(["torch", "mesh", "arguments", "constants", "inf", "nan", "device", "main"])
-
-
-class Unit(Protocol):
-    """A step of any kind.
-
-    Attributes:
-        operands: numbers of the values that it reads.
-        results: numbers of the values that it makes.
-        location: of the model's source line.
-        frees: the values that nothing reads after it.
-    """
-
-    @property
-    def operands(self) -> tuple[int, ...]: ...
-
-    @property
-    def results(self) -> tuple[int, ...]: ...
-
-    @property
-    def location(self) -> str: ...
-
-    @property
-    def frees(self) -> tuple[int, ...]: ...
 
 
 class Writer:

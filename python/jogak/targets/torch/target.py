@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from jogak.runtime.program import load_program
+from jogak.runtime.types import Precision
+from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.execute import execute
-from jogak.targets.distributed.folder import title_of
+from jogak.targets.distributed.folder import device_program, title_of
 from jogak.targets.target import Execution, Request
 from jogak.targets.torch.folder import write_folder
 
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
 class Torch:
     """Writes `device.py`, `run.py` and the folder `rank`; runs them with torchrun on this machine."""
 
+    has_double = True
     needs_values = True
+
+    def require(self) -> None:
+        """Nothing: it needs what Jogak needs."""
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Write the program of a device as Python.
@@ -42,4 +48,11 @@ class Torch:
         Raises:
             JogakError: the number of processes is not that of the mesh, or a process failed.
         """
-        return execute(folder, manifest, values, request, write_folder)
+
+        def write(work: Path) -> None:
+            mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+            title = title_of(manifest["configuration"]["model"], str(mesh))
+            precision: Precision | None = "f64" if request.precision == "f64" else None
+            write_folder(device_program(folder, manifest), mesh, work, title, precision)
+
+        return execute(folder, manifest, values, request, "torch", write)

@@ -57,9 +57,13 @@ def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Name
     return parser.parse_args(arguments)
 
 
-def choose_device() -> torch.device:
-    """The CUDA device of this process, or the CPU where there is none."""
-    if not torch.cuda.is_available():
+def choose_device(folder: Path) -> torch.device:
+    """The CUDA device of this process, or the CPU where there is none or the program is for the CPU.
+
+    Raises:
+        RunError: there is no program.
+    """
+    if not torch.cuda.is_available() or getattr(read_program(folder), "ON_CPU", False):
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
@@ -98,7 +102,7 @@ def run(folder: Path, given: argparse.Namespace, place: Place) -> None:
     """
     path = given.manifest or folder / MANIFEST
     manifest = read_manifest(path)
-    place.device = choose_device()
+    place.device = choose_device(folder)
     torch.set_default_device(place.device)
     mesh = join(folder, place, given.timeout)
     files = given.values or [path.parent / name for name in manifest["weights"]["files"]]

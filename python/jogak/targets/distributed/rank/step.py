@@ -30,7 +30,7 @@ class Step:
         manifest: of the compilation.
         mesh: this rank's place.
         source: values of parameters, buffers and, where it has them, inputs and optimizer state.
-        constants: the tensors of constants.safetensors.
+        constants: what `read_constants` gives.
         device: where it computes.
 
     Raises:
@@ -43,7 +43,7 @@ class Step:
         manifest: Mapping[str, Any],
         mesh: Mesh,
         source: Source,
-        constants: Mapping[str, Tensor],
+        constants: Any,
         device: torch.device,
     ) -> None:
         self.program = program
@@ -199,12 +199,17 @@ def read_program(folder: Path) -> ModuleType:
     return module
 
 
-def read_constants(folder: Path, program: ModuleType, device: torch.device) -> dict[str, Tensor]:
-    """The program's large constants.
+def read_constants(folder: Path, program: ModuleType, device: torch.device) -> Any:
+    """What `main` gets beside its arguments: the program's large constants, or what the program itself loads.
 
     Raises:
-        RunError: the file is missing.
+        RunError: a file is missing or damaged.
     """
+    if hasattr(program, "load"):
+        try:
+            return program.load(folder)
+        except RuntimeError as error:
+            raise RunError(str(error)) from error
     if not program.CONSTANTS:
         return {}
     path = folder / CONSTANTS

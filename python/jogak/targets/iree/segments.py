@@ -1,0 +1,183 @@
+"""The per-device program as one module of functions, cut at collectives, for another compiler to read.
+
+A function takes the tensors that it reads from outside and the positions of the device on the mesh axes that it asks
+for, so that one module serves every device. Constants, and tensors that only hold one value, are made again in each
+function that reads them. Scalars between functions travel in tensors of rank 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch_mlir import ir
+
+from jogak.errors import JogakError
+from jogak.ir.diagnostics import fail, source_location
+from jogak.ir.module import main_function
+from jogak.ir.structured import region_ops
+from jogak.memory.attributes import RECOMPUTE_OF
+from jogak.runtime import liveness
+from jogak.runtime.attributes import Cache
+from jogak.runtime.grid import Grid, read_collective, read_mesh
+from jogak.runtime.program import CollectiveStep, Program
+from jogak.runtime.types import TensorType
+from jogak.targets.distributed.schedule import overlap
+from jogak.targets.iree.cut import Node, crossing, cut
+from jogak.targets.iree.functions import FunctionBuilder
+
+_ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", "util.optimization_barrier"}
+_IGNORED = {"shard.sharding", "shard.get_sharding", "func.return"}
+_AMBIENT = {"arith.constant", "tensor.empty", "linalg.fill", "shard.process_multi_index", "shard.process_linear_index"}
+"""Ops that every function repeats where their operands are such too."""
+_LOCAL = {"shard.all_slice", "shard.process_multi_index", "shard.process_linear_index", "shard.grid_shape"}
+
+
+@dataclass(frozen=True)
+class OpStep:
+    """An op of the program before it is cut."""
+
+    op: ir.Operation
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+    location: str
+    frees: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CallStep:
+    """A call of a compiled function.
+
+    Attributes:
+        name: of the function.
+        axes: mesh axes whose positions follow the tensors.
+        types: of the results.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    types: tuple[TensorType, ...]
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+    location: str
+    frees: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A program that is cut.
+
+    Attributes:
+        program: its arguments and results; its steps are those of `steps` that communicate.
+        steps: calls and collectives in order.
+        text: the module of the functions.
+    """
+
+    program: Program
+    steps: tuple[CallStep | CollectiveStep, ...]
+    text: str
+
+
+@dataclass
+class _Reading:
+    """The program by numbers."""
+
+    grid: Grid
+    numbers: dict[ir.Value, int] = field(default_factory=dict)
+    values: list[ir.Value] = field(default_factory=list)
+    ambient: set[ir.Value] = field(default_factory=set)
+    steps: list[OpStep | CollectiveStep] = field(default_factory=list)
+    cache: Cache = field(default_factory=Cache)
+
+    def define(self, value: ir.Value) -> int:
+        self.numbers[value] = len(self.values)
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def read(self, op: ir.Operation) -> None:
+        if op.name in _IGNORED:
+            return
+        if op.name in _ALIASES:
+            for result, operand in zip(op.results, op.operands, strict=False):
+                self._alias(result, operand)
+        elif op.name in _AMBIENT and all(value in self.ambient for value in op.operands):
+            self.ambient.update(op.results)
+        elif op.name.startswith("shard.") and op.name not in _LOCAL:
+            self.steps.append(read_collective(op, self.grid, self.cache, self.numbers, self.define))
+        else:
+            operands = tuple(dict.fromkeys(self.numbers[value] for value in self._reads(op)))
+            results = tuple(self.define(result) for result in op.results)
+            self.steps.append(OpStep(op, operands, results, str(source_location(op.location))))
+
+    def _alias(self, result: ir.Value, operand: ir.Value) -> None:
+        if operand in self.ambient:
+            fail(operand.owner, "a constant behind a barrier cannot be cut")
+        self.numbers[result] = self.numbers[operand]
+
+    def _reads(self, op: ir.Operation) -> Iterable[ir.Value]:
+        """Values from outside the op that it or its regions read."""
+        for inner in (op, *region_ops(op)):
+            yield from (value for value in inner.operands if value in self.numbers)
+
+
+def segment(module: ir.Module, program: Program) -> Segmented:
+    """Cut the program of a device.
+
+    Args:
+        module: with `@main`; it is not changed.
+        program: the same, read.
+
+    Raises:
+        JogakError: a result of the program is a constant, or an op cannot be read.
+    """
+    main = main_function(module)
+    block = main.regions[0].blocks[0]
+    reading = _Reading(read_mesh(module))
+    for value in block.arguments:
+        reading.define(value)
+    for op in block.operations:
+        reading.read(op.operation)
+    returned = list(list(block.operations)[-1].operands)
+    for number, value in enumerate(returned):
+        if value not in reading.numbers:
+            raise JogakError(f"result {number} of the program is a constant, which the target iree cannot return")
+    results = [reading.numbers[value] for value in returned]
+    read = _renumbered(program, results)
+    ordered = overlap(reading.steps, results)
+    nodes = [Node(step.operands, step.results, isinstance(step, CollectiveStep)) for step in ordered]
+    parts = cut(nodes)
+    builder = FunctionBuilder(module.context, reading.values, reading.numbers, reading.ambient, reading.grid)
+    steps: list[CallStep | CollectiveStep] = []
+    for part in parts:
+        first = ordered[part[0]]
+        if isinstance(first, CollectiveStep):
+            steps.append(first)
+        else:
+            steps.append(_call(builder, reading, ordered, nodes, parts, part, results))
+    return Segmented(read, liveness.plan(steps, results), builder.text())
+
+
+def _renumbered(program: Program, results: Sequence[int]) -> Program:
+    """The program's arguments and results with the numbers that values have here."""
+    arguments = tuple(replace(each, value=number) for number, each in enumerate(program.arguments))
+    returned = tuple(replace(each, value=value) for each, value in zip(program.results, results, strict=True))
+    return replace(program, arguments=arguments, results=returned)
+
+
+def _call(
+    builder: FunctionBuilder,
+    reading: _Reading,
+    ordered: Sequence[Any],
+    nodes: Sequence[Node],
+    parts: Sequence[Sequence[int]],
+    part: Sequence[int],
+    results: Sequence[int],
+) -> CallStep:
+    others = {value for other in parts if other is not part for number in other for value in nodes[number].operands}
+    reads, writes = crossing(nodes, part, frozenset(others | set(results)))
+    ops = [ordered[number].op for number in part]
+    barriers = [RECOMPUTE_OF in op.attributes for op in ops]
+    name, axes = builder.add(ops, barriers, reads, writes)
+    types = tuple(reading.cache.type(reading.values[number].type) for number in writes)
+    return CallStep(name, axes, types, tuple(reads), tuple(writes), ordered[part[0]].location)

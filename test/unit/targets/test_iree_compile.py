@@ -1,0 +1,157 @@
+"""What the target iree makes of a program, in this process."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jogak.errors import JogakError
+from jogak.ir.context import new_context
+from jogak.runtime.program import load_program
+from jogak.targets.distributed.rank import mesh as rank_mesh
+from jogak.targets.distributed.rank.errors import RunError
+from jogak.targets.distributed.rank.step import read_constants, read_program
+from jogak.targets.iree import compiler
+from jogak.targets.iree.backend import BACKENDS
+from jogak.targets.iree.compiler import compile_module
+from jogak.targets.iree.engine import shared
+from jogak.targets.iree.segments import segment
+from jogak.targets.iree.target import Iree
+
+pytest.importorskip("iree.compiler", reason="the extra [iree] is not installed")
+pytest.importorskip("iree.runtime", reason="the extra [iree] is not installed")
+
+PROGRAM = """
+#id = affine_map<(i) -> (i)>
+module {
+  shard.grid @mesh(shape = 2) {jogak.axes = ["x"]}
+  func.func @main(%a: tensor<4xf32> {jogak.name = "a"}, %n: tensor<4xi64> {jogak.name = "n"})
+      -> (tensor<2x2xf32>, tensor<2xf32>, tensor<4xi1>, tensor<4xi64>) {
+    %e = tensor.empty() : tensor<4xf32>
+    %place = shard.process_multi_index on @mesh axes = [0] : index
+    %cast = arith.index_cast %place : index to i64
+    %d = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%a : tensor<4xf32>) outs(%e : tensor<4xf32>) {
+    ^bb0(%p: f32, %q: f32):
+      %t = arith.addf %p, %p : f32
+      linalg.yield %t : f32
+    } -> tensor<4xf32>
+    %again = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%a : tensor<4xf32>) outs(%e : tensor<4xf32>) attrs = {jogak.recompute_of = "d", jogak.recompute = 0 : i64} {
+    ^bb0(%p: f32, %q: f32):
+      %t = arith.addf %p, %p : f32
+      linalg.yield %t : f32
+    } -> tensor<4xf32>
+    %v = tensor.expand_shape %d [[0, 1]] output_shape [2, 2] : tensor<4xf32> into tensor<2x2xf32>
+    %s = shard.all_slice %again on @mesh grid_axes = [0] slice_axis = 0 : tensor<4xf32> -> tensor<2xf32>
+    %eb = tensor.empty() : tensor<4xi1>
+    %zero = arith.constant 0.0 : f32
+    %b = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%d : tensor<4xf32>) outs(%eb : tensor<4xi1>) {
+    ^bb0(%p: f32, %q: i1):
+      %t = arith.cmpf ogt, %p, %zero : f32
+      linalg.yield %t : i1
+    } -> tensor<4xi1>
+    %en = tensor.empty() : tensor<4xi64>
+    %m = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+      ins(%n : tensor<4xi64>) outs(%en : tensor<4xi64>) {
+    ^bb0(%p: i64, %q: i64):
+      %t = arith.addi %p, %cast : i64
+      linalg.yield %t : i64
+    } -> tensor<4xi64>
+    return %v, %s, %b, %m : tensor<2x2xf32>, tensor<2xf32>, tensor<4xi1>, tensor<4xi64>
+  }
+}
+"""
+
+
+def module_of(text: str) -> Any:
+    from torch_mlir import ir
+
+    return ir.Module.parse(text, new_context())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from jogak.sharding.mesh import Mesh
+
+    path = tmp_path_factory.mktemp("iree")
+    Iree().write_module(module_of(PROGRAM), Mesh(("x",), (2,)), path, "a program")
+    return path
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_module_serves_every_device(folder: Path, rank: int) -> None:
+    program = read_program(folder)
+    functions = read_constants(folder, program, torch.device("cpu"))
+    place = rank_mesh.Mesh({"x": 1}, (), 0, 1.0)
+    place.position = {"x": rank}
+    values = torch.tensor([1.0, -2.0, 3.0, -4.0])
+    arguments = [torch.cat([torch.zeros(1), values])[1:], torch.arange(4)]  # the first starts at an odd address
+    doubled, piece, positive, moved = program.main(arguments, functions, place)
+    assert torch.equal(doubled, (values * 2).reshape(2, 2))
+    assert torch.equal(piece, (values * 2)[2 * rank : 2 * rank + 2])
+    assert torch.equal(positive, values > 0)
+    assert torch.equal(moved, torch.arange(4) + rank)
+    assert not shared([], [doubled, piece, positive, moved])
+    assert functions.peak_bytes > 0
+
+
+def test_what_is_computed_again_is_behind_a_barrier() -> None:
+    module = module_of(PROGRAM)
+    text = segment(module, load_program(module)).text
+    assert text.count('"util.optimization_barrier"') == 1
+    assert "jogak" not in text
+    assert "shard." not in text
+
+
+def test_another_module_is_refused(folder: Path, tmp_path: Path) -> None:
+    program = read_program(folder)
+    with pytest.raises(RunError, match="the compiled module is missing"):
+        read_constants(tmp_path, program, torch.device("cpu"))
+    (tmp_path / "segments.vmfb").write_bytes(b"something else")
+    with pytest.raises(RunError, match="not the module that the program was compiled with"):
+        read_constants(tmp_path, program, torch.device("cpu"))
+
+
+def test_views_are_found() -> None:
+    whole = torch.arange(8.0)
+    assert shared([whole], [whole[4:], torch.zeros(2)]) == [0]
+    other = torch.arange(4.0)
+    assert shared([whole], [other, other.view(2, 2), other[:0]]) == [1]
+
+
+@pytest.mark.parametrize("name", ["iree-cuda", "iree-rocm", "iree-vulkan"])
+def test_other_devices_get_their_artifact(name: str) -> None:
+    module = module_of(PROGRAM)
+    assert compile_module(segment(module, load_program(module)).text, BACKENDS[name])
+
+
+def test_a_module_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(compiler.CACHE, str(tmp_path))
+    text = "func.func @f(%x: tensor<4xf32>) -> tensor<4xf32> { return %x : tensor<4xf32> }"
+    made = compile_module(text, BACKENDS["iree"])
+    monkeypatch.setattr(compiler, "_run", lambda *_: pytest.fail("compiled again"))
+    assert compile_module(text, BACKENDS["iree"]) == made
+    assert len(list(tmp_path.glob("iree/*.vmfb"))) == 1
+
+
+def test_what_iree_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(compiler.CACHE, "off")
+    with pytest.raises(JogakError, match="IREE cannot compile the program") as told:
+        compile_module("func.func @f() { no.such }", BACKENDS["iree"])
+    assert "segments.mlir" in (told.value.hint or "")
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(compiler, "version", missing)
+    with pytest.raises(JogakError, match="needs iree-base-compiler") as told:
+        compile_module("", BACKENDS["iree"])
+    assert told.value.hint == "pip install 'jogak[iree]'"
