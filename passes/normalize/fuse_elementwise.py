@@ -25,6 +25,8 @@ class FuseElementwise(Pass):
       once (sum, mean, maximum). It is never fused into a contraction or convolution, which would compute it for every
       output again and would no longer look like one.
 
+    A producer with a `jogak.constraint` stays.
+
     Before: linalg ops in generic form, fills and splat constants recognized (`jogak-recognize-fills`).
 
     After: no producer is left that could be fused. Gathers take in only the computation of their indices. Fused ops

@@ -10,6 +10,7 @@ from torch_mlir import ir
 
 from jogak.errors import JogakError
 from jogak.ingress.contract import NAME, ROLE, check_interface, name_the_unnamed
+from jogak.ingress.stablehlo import is_stablehlo, read_stablehlo
 from jogak.ir.context import parse_file
 from jogak.ir.module import main_function
 
@@ -27,19 +28,28 @@ _DTYPES = {
 
 
 def read_mlir(path: Path, context: ir.Context) -> ir.Module:
-    """The module in a file, with names for what has none.
+    """The module in a file, in linalg or StableHLO, with names for what has none.
 
     Raises:
         JogakError: it has no `@main`, or one whose arguments or results are no tensors of static shape.
         PassFailed: it is not valid MLIR.
     """
-    module = parse_file(path, context)
+    module = _parsed(path, context)
     try:
         name_the_unnamed(module)
     except JogakError as error:
         raise JogakError(error.message, where=str(path), hint=error.hint) from None
     check_interface(module, str(path))
     return module
+
+
+def _parsed(path: Path, context: ir.Context) -> ir.Module:
+    """The module; one of StableHLO is lowered to linalg, with Shardy's annotations as constraints."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return parse_file(path, context)  # which says what is wrong
+    return read_stablehlo(text, context, str(path))[0] if is_stablehlo(text) else parse_file(path, context)
 
 
 def example_inputs(module: ir.Module) -> dict[str, Tensor]:

@@ -93,9 +93,10 @@ def _texts(attributes: Mapping[str, ir.Attribute], name: str) -> list[str]:
 
 
 def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> list[Seed]:
-    """The constraints in the IR: `jogak.constraint` on arguments and on ops.
+    """The constraints in the IR: `jogak.constraint` on arguments and results of `@main` and on ops.
 
-    It is a request, or an array of them; one that begins with `#1` is on the second result of an op.
+    It is a request, or an array of them; one that begins with `#1` is on the second result of an op. One on a result of
+    `@main` is on the value that is returned.
 
     Raises:
         PassFailed: one does not fit its value or the mesh.
@@ -108,6 +109,11 @@ def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> li
         if CONSTRAINT in op.attributes:
             place = f"constraint at {source_location(op.location)}"
             seeds += _seeds(op, _constraints_of(op.attributes), list(op.results), place, reading, mesh)
+    returned = list(list(block.operations)[-1].operands)
+    for value, attributes in zip(returned, result_attributes(function), strict=True):
+        given = _constraints_of(attributes)
+        if given and value in reading.values:
+            seeds += _seeds(function, given, [value], "constraint on a result", reading, mesh)
     return settle(seeds)
 
 

@@ -28,13 +28,20 @@ from jogak.sharding.sharding import DimSpec, Sharding
 
 @dataclass(frozen=True)
 class _Proposal:
-    """A longer list of axes for one dimension of a value; the heavier proposal wins."""
+    """A longer list of axes for one dimension of a value; the heavier proposal wins.
+
+    Attributes:
+        node: the op that proposes.
+        forward: whether it is for a result, because of an operand.
+    """
 
     value: int
     dim: int
     axes: Axes
     weight: int
     origin: Origin
+    node: int
+    forward: bool
 
     @property
     def rank(self) -> tuple[int, Axes, int]:
@@ -215,12 +222,23 @@ def _is_free(state: _State, value: int, dim: int, axes: Axes) -> bool:
 
 
 def _run(state: _State, changed: Iterable[int], allowed: set[int]) -> list[int]:
-    """Rounds until nothing changes; returns every value that was changed, the given ones included."""
+    """Rounds until nothing changes; returns every value that was changed, the given ones included.
+
+    What goes from operands to results is exhausted before anything goes back or from operand to operand: where the
+    sharding of an operand and that of a later op meet, as at the scores of attention, the data that is there decides.
+    """
     frontier = sorted(set(changed))
     touched = dict.fromkeys(frontier)
-    while frontier:
-        visit = sorted({node for value in frontier for node in state.touching[value] if node in allowed})
+    postponed: set[int] = set()
+    while frontier or postponed:
+        nodes = {node for value in frontier for node in state.touching[value] if node in allowed}
+        visit = sorted(nodes) if frontier else sorted(postponed)
         proposals = [proposal for node in visit for proposal in _propose(state, state.nodes[node])]
+        if frontier:
+            postponed |= {proposal.node for proposal in proposals if not proposal.forward}
+            proposals = [proposal for proposal in proposals if proposal.forward]
+        else:
+            postponed = set()
         frontier = _commit(state, proposals)
         touched |= dict.fromkeys(frontier)
     return list(touched)
@@ -251,7 +269,8 @@ def _propose(state: _State, node: Node) -> list[_Proposal]:
                 source = next(claim for factor, claim in chosen.items() if factor in members and claim.axes)
                 origin = Origin(node=node.index if node.index < len(state.graph.nodes) else None, value=source.value)
                 weight = max(claim.weight for factor, claim in chosen.items() if factor in members)
-                proposals.append(_Proposal(value, dim, axes, weight, origin))
+                forward = value in node.results and source.value in node.operands
+                proposals.append(_Proposal(value, dim, axes, weight, origin, node.index, forward))
     return proposals
 
 

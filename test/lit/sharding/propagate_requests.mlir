@@ -64,3 +64,23 @@ func.func @main(%x: tensor<16x4xf32>) -> (tensor<16x4xf32>, tensor<16x4xf32>) {
   } -> (tensor<16x4xf32>, tensor<16x4xf32>)
   return %0#0, %0#1 : tensor<16x4xf32>, tensor<16x4xf32>
 }
+
+// -----
+
+#id = affine_map<(i) -> (i)>
+
+// A constraint on a result of the function is on the value that is returned.
+
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: %arg0: tensor<8xf32> {jogak.sharding = "[a]"}
+// CHECK: linalg.generic
+// CHECK-SAME: jogak.sharding = ["[a]"]
+shard.grid @mesh(shape = 2) {jogak.axes = ["a"]}
+func.func @main(%x: tensor<8xf32>) -> (tensor<8xf32> {jogak.constraint = "[a]"}) {
+  %e = tensor.empty() : tensor<8xf32>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]} ins(%x : tensor<8xf32>) outs(%e : tensor<8xf32>) {
+  ^bb0(%p: f32, %o: f32):
+    linalg.yield %p : f32
+  } -> tensor<8xf32>
+  return %y : tensor<8xf32>
+}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.propagation import Origin, propagate
-from jogak.sharding.rule import Factor, OpShardingRule
+from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
+from jogak.sharding.sharding import Combiner
 from jogak.testing.graphs import GraphBuilder, seed
 
 MESH = Mesh(("a", "b", "c", "d", "e"), (2, 2, 2, 2, 2))
@@ -205,3 +206,16 @@ def test_every_outcome_is_valid_and_a_fixed_point(program):
     for given_ in seeds:
         for axes, spec in zip(result.shardings[given_.value].dims, given_.dims, strict=True):
             assert spec.open or axes[: len(spec.axes)] == spec.axes[: len(axes)]
+
+
+def test_data_goes_on_before_anything_goes_back():
+    """Attention split along the sequence: the scores follow the queries, and the values do not ask otherwise first."""
+    b = GraphBuilder()
+    q, k, v = b.argument(64, 64), b.argument(64, 64), b.argument(64, 64)
+    scores = b.op("qd, kd -> qk", [q, k], 64, 64)
+    keys = Factor(64, FactorKind.REDUCTION, (Combiner.MAX,))
+    largest = b.op(OpShardingRule((Factor(64), keys), (((0,), (1,)),), (((0,),),)), [scores], 64)
+    weights = b.op("qk, q -> qk", [scores, largest], 64, 64)
+    out = b.op("qk, kd -> qd", [weights, v], 64, 64)
+    found = run(b.returns(out), *(seed(each, "[a, _]") for each in (q, k, v)))
+    assert found[scores] == found[weights] == found[out] == "[a, _]"

@@ -178,8 +178,8 @@ def _take(
         leaf.scalar = None
         return False
     producer = known.get(leaf.value.owner.operation)
-    if producer is None or not _fits(cluster, leaf, producer):
-        return False
+    if producer is None or "jogak.constraint" in producer.op.attributes or not _fits(cluster, leaf, producer):
+        return False  # a value of which a sharding is asked stays a value
     key = (leaf.value, leaf.map)
     if key in shared:
         leaf.inner = shared[key]

@@ -55,10 +55,13 @@ def tensor_operands(op: ir.Operation) -> list[ir.Value]:
 def rule_of(op: ir.Operation, plugins: Mapping[str, RuleFunction]) -> OpShardingRule:
     """The sharding rule of an op. An op that nobody knows must stay whole, and its rule says so."""
     builtin = BUILTIN.get(op.name)
-    if builtin is not None:
-        return builtin(op)
     operands = [shape_of(operand) for operand in tensor_operands(op)]
     results = [shape_of(result) for result in op.results if is_tensor(result)]
+    if builtin is not None:
+        rule = builtin(op)
+        if len(rule.operands) == len(operands):
+            return rule
+        return OpShardingRule.blocked(operands, results, f"{op.name} reads a tensor where it depends on a condition")
     given = plugins[op.name](op) if op.name in plugins else None
     if given is None:
         return OpShardingRule.blocked(operands, results, f"no sharding rule for {op.name}")
