@@ -93,7 +93,7 @@ def sharding_of(value: ir.Value, function: Any) -> Any:
     if isinstance(value.owner, ir.Block):
         number = ir.BlockArgument(value).arg_number
         attributes = ir.ArrayAttr(function.attributes["arg_attrs"])[number]
-        return attributes["sdy.sharding"] if "sdy.sharding" in attributes else None
+        return attributes["sdy.sharding"] if "sdy.sharding" in attributes else None  # noqa: SIM401
     op = value.owner
     if "out_sharding" in op.attributes:
         return op.attributes["out_sharding"]
