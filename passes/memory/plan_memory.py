@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from jogak.ir.rewrite.build import functions
+from jogak.memory.emit import sink_constants
 from jogak.memory.offsets import plan_memory
 from jogak.plugin import Pass
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 class PlanMemory(Pass):
     """Give every value of a per-device program its place in one arena.
 
-    Reshapes and contiguous slices are views; a result lies where an operand lay that dies in its op, where the op
-    allows it; the new value of an argument is written over the old one. Offsets are multiples of 64 bytes.
+    Constants move in front of their first reader. Reshapes and contiguous slices are views; a result lies where an
+    operand lay that dies in its op, where the op allows it; the new value of an argument is written over the old one.
+    Offsets are multiples of 64 bytes.
 
     Before: the program of one device in its final order.
 
@@ -45,4 +47,5 @@ class PlanMemory(Pass):
 
     def run(self, module: ir.Module) -> None:
         for function in functions(module):
+            sink_constants(function)
             plan_memory(function)

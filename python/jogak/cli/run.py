@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jogak.cli.compile import choice
 from jogak.errors import EXIT_OK, EXIT_USER, UsageError
+
+_PROFILED = 10
+"""Steps that are measured by default."""
 
 
 def run(
@@ -20,7 +24,10 @@ def run(
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="largest relative error that passes")] = None,
     nproc: Annotated[int | None, typer.Option(help="processes: one per device of the mesh")] = None,
-    steps: Annotated[int, typer.Option(help="how often to run it; updates go back in")] = 1,
+    steps: Annotated[int | None, typer.Option(help="how often to run it; updates go back in")] = None,
+    profile: Annotated[
+        bool, typer.Option(help="measure segments, collectives and memory beside what is predicted, over 10 steps")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="seconds that everything may take")] = 600.0,
 ) -> int:
     """Run the per-device programs of FOLDER and print what they did."""
@@ -28,6 +35,9 @@ def run(
     _positive("--tolerance", tolerance, 0.0)
     _positive("--nproc", nproc, 1)
     _positive("--steps", steps, 1)
+    if check and profile:
+        raise UsageError("a check measures no times", where="--profile", hint="drop --check, or --profile")
+    steps = steps or (_PROFILED if profile else 1)
     _positive("--timeout", timeout, 1e-3)
     if tolerance is not None and not check:
         raise UsageError("a tolerance is for a comparison", where="--tolerance", hint="add --check")
@@ -41,8 +51,9 @@ def run(
     manifest = load_manifest(folder)
     engine = target_of(manifest, target)
     if not check:
-        request = Request(nproc, steps, precision, timeout)
-        print(engine.execute(folder, manifest, load_values(folder, manifest), request).describe())
+        request = Request(nproc, steps, precision, timeout, profile=profile)
+        done = engine.execute(folder, manifest, load_values(folder, manifest), request)
+        print(_profiled(folder, manifest, done.profiles) if profile else done.describe())
         return EXIT_OK
     from jogak.runtime.check import check_run
 
@@ -55,6 +66,12 @@ def run(
     )
     print(outcome.describe())
     return EXIT_OK if outcome.passed else EXIT_USER
+
+
+def _profiled(folder: Path, manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> str:
+    from jogak.report.profile import describe, write_profile
+
+    return "\n".join(describe(write_profile(folder, manifest, reports)))
 
 
 def _positive(option: str, value: float | None, least: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import source_location
-from jogak.ir.structured import region_ops
+from jogak.ir.structured import is_tensor, region_ops
 from jogak.memory.attributes import RECOMPUTE, RECOMPUTE_OF
 from jogak.memory.reading import TapeReading
 
@@ -116,6 +116,24 @@ class _Writer:
         for value in reversed(self.reading.views):
             if value not in self.placed:
                 self.reading.views[value].erase()
+
+
+def sink_constants(function: ir.Operation) -> None:
+    """Move constant tensors in front of their first reader: one that is written over would be alive from the start."""
+    block = function.regions[0].blocks[0]
+    place = {view.operation: number for number, view in enumerate(block.operations)}
+    for op in list(place):
+        if op.name == "arith.constant" and is_tensor(op.results[0]):
+            readers = [_in_block(use.owner.operation, block) for use in op.results[0].uses]
+            if readers:
+                op.move_before(min(readers, key=place.__getitem__))
+
+
+def _in_block(op: ir.Operation, block: ir.Block) -> ir.Operation:
+    """An op, or the op of the block in whose regions it is."""
+    while op.block != block:
+        op = op.parent.operation
+    return op
 
 
 def _with_regions(op: ir.Operation) -> list[ir.Operation]:

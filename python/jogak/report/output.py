@@ -13,6 +13,7 @@ from jogak.ir.module import main_function, print_module
 from jogak.registry import registry_of
 from jogak.report.manifest import DEVICE, MANIFEST, MEMORY, PROGRAM, build_manifest, dump, tensor_files
 from jogak.report.memory import memory_map
+from jogak.report.timeline import TIMELINE, predicted_trace
 
 if TYPE_CHECKING:
     from jogak.compiler import Compilation
@@ -69,7 +70,9 @@ def _fill(made: Compilation, work: Path) -> None:
     registry_of(made.configuration.plugins).target(made.configuration.target).write(made, work)  # first: it may refuse
     write_text(work / PROGRAM, print_module(made.program, elide=None, locations=True))
     write_text(work / DEVICE, print_module(made.device, elide=None, locations=True))
-    write_text(work / MEMORY, dump(memory_map(main_function(made.device).operation)))
+    device = main_function(made.device).operation
+    write_text(work / MEMORY, dump(memory_map(device)))
+    write_text(work / TIMELINE, predicted_trace(device, made.mesh, made.cost, made.configuration.model))
     for name, values in tensor_files(made).items():
         from jogak.ingress.weights import write_weights
 

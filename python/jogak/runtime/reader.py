@@ -39,6 +39,15 @@ def read_program(module: ir.Module) -> Program:
     Raises:
         JogakError: there is no `@main`, or it holds an op that cannot be executed.
     """
+    return read_with_ops(module)[0]
+
+
+def read_with_ops(module: ir.Module) -> tuple[Program, dict[int, ir.Operation]]:
+    """The same, and the op behind each of the program's values that is no argument.
+
+    Raises:
+        JogakError: there is no `@main`, or it holds an op that cannot be executed.
+    """
     if not any(_is_named(op.operation) for op in main_function(module).regions[0].blocks[0].operations):
         return _read(module)
     with module.context:
@@ -51,7 +60,7 @@ def _is_named(op: ir.Operation) -> bool:
     return op.name.startswith("linalg.") and op.name not in ("linalg.generic", "linalg.fill")
 
 
-def _read(module: ir.Module) -> Program:
+def _read(module: ir.Module) -> tuple[Program, dict[int, ir.Operation]]:
     main = main_function(module)
     block = main.regions[0].blocks[0]
     reader = _Reader(read_mesh(module))
@@ -61,7 +70,10 @@ def _read(module: ir.Module) -> Program:
     terminator = list(block.operations)[-1].operation
     results = _results(main, terminator, reader)
     steps = liveness.plan(reader.steps, [result.value for result in results])
-    return Program(arguments, results, steps, reader.next, reader.mesh.mesh, _arena(main, arguments, reader))
+    makers = [(result, op.operation) for op in block.operations for result in op.results]
+    ops = {reader.numbers[result]: op for result, op in reversed(makers) if result in reader.numbers}
+    program = Program(arguments, results, steps, reader.next, reader.mesh.mesh, _arena(main, arguments, reader))
+    return program, ops
 
 
 def _arena(main: ir.OpView, arguments: Sequence[Argument], reader: _Reader) -> ArenaPlan | None:

@@ -36,6 +36,10 @@ class Simulator:
         Raises:
             JogakError: the folder is incomplete, or several steps or processes are asked for.
         """
+        if request.profile:
+            raise JogakError(
+                "the simulator measures no times", where="--profile", hint="compile with --target torch, and run that"
+            )
         if request.steps != 1 or request.processes not in (None, 1):
             option = "--steps" if request.steps != 1 else "--nproc"
             raise JogakError(

@@ -25,6 +25,7 @@ class Request:
         precision: `f64` holds and computes every float in double; None or `declared` as the program says.
         timeout: seconds that everything may take.
         options: words of the target's own command line, passed on.
+        profile: measure every segment and collective.
     """
 
     processes: int | None = None
@@ -32,6 +33,7 @@ class Request:
     precision: str | None = None
     timeout: float = 600.0
     options: Sequence[str] = ()
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Execution:
         collectives: what one step did, in the form in which the manifest promises it.
         losses: the loss of each step, where there is one.
         output: what the run printed.
+        profiles: what each rank measured, where that was asked for.
     """
 
     results: Mapping[str, Tensor]
@@ -51,6 +54,7 @@ class Execution:
     collectives: Mapping[str, Any]
     losses: Sequence[float] = field(default_factory=list)
     output: str = ""
+    profiles: Sequence[Mapping[str, Any]] = ()
 
     def describe(self) -> str:
         """Losses and collectives, for people."""

@@ -30,3 +30,21 @@ func.func @chain(%x: tensor<16xf32>) -> tensor<32xf32> {
 func.func @identity(%x: tensor<4xf32>) -> tensor<4xf32> {
   return %x : tensor<4xf32>
 }
+
+// -----
+
+// A constant lies in memory from its first reader on, not from the start: it takes the place of %c.
+
+// CHECK-LABEL: func.func @constant
+// CHECK-SAME: jogak.arena = 320 : i64
+// CHECK: tensor.concat
+// CHECK: tensor.extract_slice
+// CHECK: arith.constant
+// CHECK-NEXT: tensor.concat
+func.func @constant(%x: tensor<8xf32>) -> tensor<24xf32> {
+  %k = arith.constant dense<[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]> : tensor<8xf32>
+  %c = tensor.concat dim(0) %x, %x : (tensor<8xf32>, tensor<8xf32>) -> tensor<16xf32>
+  %s = tensor.extract_slice %c[0] [8] [2] : tensor<16xf32> to tensor<8xf32>
+  %r = tensor.concat dim(0) %s, %x, %k : (tensor<8xf32>, tensor<8xf32>, tensor<8xf32>) -> tensor<24xf32>
+  return %r : tensor<24xf32>
+}

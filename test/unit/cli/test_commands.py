@@ -52,6 +52,7 @@ def test_compile_answers_on_stdout_and_writes_the_folder(jogak, tmp_path):
         "manifest.json",
         "memory.json",
         "program.mlir",
+        "timeline.json",
     ]
 
 

@@ -58,8 +58,10 @@ def execute(
         run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)
     results, disagreement = _gather(run, manifest, mesh)
     reports = [json.loads(text) for text in run.report]
-    counted = _counted(program, [report["collectives"] for report in reports], request.steps)
-    return Execution(results, disagreement, counted, reports[0]["losses"], run.output)
+    profiles = [report["profile"] for report in reports if report["profile"]]
+    steps = profiles[0]["runs"] if profiles else request.steps
+    counted = _counted(program, [report["collectives"] for report in reports], steps)
+    return Execution(results, disagreement, counted, reports[0]["losses"], run.output, profiles)
 
 
 @contextmanager

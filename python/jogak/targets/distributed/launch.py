@@ -67,6 +67,7 @@ def launch(
         words = [
             *("--manifest", str(manifest), "--values", str(work / "values.safetensors")),
             *("--steps", str(request.steps), "--results", str(work)),
+            *(["--profile"] if request.profile else []),
             *("--timeout", str(min(request.timeout, _COLLECTIVE_TIMEOUT)), *request.options),
         ]
         output = finish(command(program, processes, words), work, request.timeout)

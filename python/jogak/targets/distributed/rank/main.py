@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from . import faults
 from .errors import CommunicationError, RunError
+from .measure import profile
 from .mesh import Mesh
 from .step import MANIFEST, Step, open_step, read_manifest, read_program
 
@@ -53,6 +55,7 @@ def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Name
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds that one collective may take")
     parser.add_argument("--checkpoint", type=Path, help="folder of checkpoints; continues from the newest one")
     parser.add_argument("--save-every", type=int, default=0, metavar="N", help="write a checkpoint every N steps")
+    parser.add_argument("--profile", action="store_true", help="measure the steps; the report goes to --results")
     parser.add_argument("--results", type=Path, help="folder for the results of the last step, one file a rank")
     return parser.parse_args(arguments)
 
@@ -108,9 +111,10 @@ def run(folder: Path, given: argparse.Namespace, place: Place) -> None:
     files = given.values or [path.parent / name for name in manifest["weights"]["files"]]
     step = open_step(folder, manifest, files, mesh, place.device)
     done = step.restore(given.checkpoint) if given.checkpoint else 0
-    losses = repeat(step, range(done, given.steps), given.checkpoint, given.save_every)
+    measured = profile(step, given.steps) if given.profile else None
+    losses = [] if measured else repeat(step, range(done, given.steps), given.checkpoint, given.save_every)
     if given.results is not None:
-        save(given.results, step, losses)
+        save(given.results, step, losses, measured)
     mesh.meet()
     dist.destroy_process_group()
 
@@ -141,12 +145,12 @@ def repeat(step: Step, steps: range, checkpoint: Path | None = None, every: int 
     return losses
 
 
-def save(folder: Path, step: Step, losses: Sequence[float]) -> None:
+def save(folder: Path, step: Step, losses: Sequence[float], measured: Mapping[str, Any] | None = None) -> None:
     """Write this rank's results, numbered, and what it did."""
     held = {str(number): value.detach().cpu().clone().contiguous() for number, value in enumerate(step.results)}
     save_file(held, str(folder / f"rank{step.mesh.rank}.safetensors"))
     counts = [[kind, list(axes), count] for (kind, axes), count in step.mesh.calls.items()]
-    report = {"losses": list(losses), "collectives": counts}
+    report = {"losses": list(losses), "collectives": counts, "profile": measured}
     (folder / f"rank{step.mesh.rank}.json").write_text(json.dumps(report), encoding="utf-8")
 
 

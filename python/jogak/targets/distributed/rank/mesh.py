@@ -6,17 +6,21 @@ collective returns at once; `wait()` gives its result.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from .errors import CommunicationError
+
+if TYPE_CHECKING:
+    from .measure import Recorder
 
 Axes = tuple[str, ...]
 
@@ -76,6 +80,7 @@ class Mesh:
         self.rank = rank
         self.position = coordinates(self.axes, rank)
         self.calls: dict[tuple[str, Axes], int] = {}
+        self.recorder: Recorder | None = None
         self._groups = {each: self._new_group(each, timeout) for each in groups if self.size(each) > 1}
 
     def meet(self) -> None:
@@ -177,10 +182,14 @@ class Mesh:
         group = self._groups.get(axes)
         if group is None:
             return None
+        begin = time.perf_counter()
         try:
-            return start(group)
+            work = start(group)
         except RuntimeError as error:
             raise CommunicationError(f"{kind} over {', '.join(axes)} failed: {error}") from error
+        if self.recorder is not None:
+            self.recorder.started(kind, axes, begin, work)
+        return work
 
     def _pending(
         self, kind: str, axes: Axes, work: Any, finish: Callable[[], Tensor], kept: Tensor | None = None

@@ -67,6 +67,17 @@ class Step:
         held = zip(described, self._held, strict=True)
         return {entry["name"]: value for entry, value in held if entry["role"] != "input" and value is not None}
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of this rank's part of every argument."""
+        return sum(value.numel() * value.element_size() for value in self._held if value is not None)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all memory that is held between two steps: of arguments, and of what else shares it."""
+        held = (value.untyped_storage() for value in [*self._held, *self.results] if value is not None)
+        return sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())
+
     def entry(self, name: str) -> Mapping[str, Any]:
         """What the manifest says of an argument."""
         found: Mapping[str, Any] = self.manifest["arguments"][self._number[name]]

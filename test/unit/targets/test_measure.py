@@ -1,0 +1,56 @@
+"""What a rank measures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jogak.cli.main import main
+from jogak.targets.distributed.rank.measure import trace
+
+GPT = "zoo:gpt2?layers=1&heads=2&width=32&vocab=64&context=16&sequence=16&batch=4"
+
+
+def helper(value: int) -> int:
+    return value + 1
+
+
+def program() -> int:
+    first = helper(1)
+    second = helper(first)
+    return second
+
+
+def test_a_trace_sees_the_lines_of_one_function_only():
+    found = trace(program.__code__, program)
+    first = program.__code__.co_firstlineno
+    assert [line - first for line, _, _ in found] == [1, 2, 3, 3]
+    walls = [wall for _, wall, _ in found]
+    assert walls == sorted(walls)
+
+
+@pytest.mark.slow
+def test_a_profile_is_written_beside_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out"
+    asked = ["--mesh", "data=2", "--shard", "tokens=[data, _]", "--shard", "target=[data, _]", "--target", "torch"]
+    assert main(["compile", GPT, "--train", "adamw", *asked, "-o", str(folder)]) == 0
+    assert main(["run", str(folder), "--profile", "--steps", "2"]) == 0
+    assert "peak memory" in capsys.readouterr().out
+    found = json.loads((folder / "profile.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    promised = sum(each["count"] for each in manifest["predicted"]["collectives"].values())
+    assert len(found["collectives"]) == promised
+    assert found["step"]["predicted_s"] == pytest.approx(manifest["predicted"]["step_time_s"], rel=0.01)
+    assert found["memory"]["measured_bytes"] == pytest.approx(found["memory"]["predicted_bytes"], rel=0.2)
+    events = json.loads((folder / "timeline.measured.json").read_text())["traceEvents"]
+    assert {each["pid"] for each in events} == {0, 1}
+
+
+def test_the_simulator_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out"
+    assert main(["compile", "zoo:mlp", "--mesh", "data=2", "--shard", "x=[data, _]", "-o", str(folder)]) == 0
+    assert main(["run", str(folder), "--profile"]) == 1
+    assert "--profile" in capsys.readouterr().err
+    assert main(["run", str(folder), "--profile", "--check"]) == 2
