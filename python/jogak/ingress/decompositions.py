@@ -25,6 +25,7 @@ from jogak.ingress import (
     decompose_products,
     decompose_reductions,
     decompose_resampling,
+    decompose_scalars,
     decompose_selection,
 )
 from jogak.ingress.registry import Decomposition, Registry
@@ -42,6 +43,7 @@ OURS: tuple[Registry, ...] = (
     decompose_products.registry,
     decompose_reductions.registry,
     decompose_resampling.registry,
+    decompose_scalars.registry,
     decompose_selection.registry,
 )
 

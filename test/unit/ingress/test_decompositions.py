@@ -254,6 +254,13 @@ def reductions() -> Iterator[Any]:
         yield case(aten.mean.dim, real(3, 5, 4), dims, keep)
 
 
+def scalars() -> Iterator[Any]:
+    for op in (aten.add, aten.sub, aten.mul, aten.div):
+        yield case(op.Tensor, real(3, 4), 1 / 3)
+        yield case(op.Scalar, real(3, 4), 1 / 3)
+    yield case(aten.rsub.Scalar, real(3, 4), 1 / 3, 2)
+
+
 def selection() -> Iterator[Any]:
     x = real(3, 5, 4).mul(4).round()
     for dims, keep in itertools.product(([0], [-1, 0], []), (False, True)):
@@ -291,6 +298,7 @@ GROUPS: list[Callable[[], Iterator[Any]]] = [
     indexing,
     products,
     reductions,
+    scalars,
     selection,
 ]
 
@@ -353,3 +361,16 @@ def test_sums_of_integers_and_wide_results_stay() -> None:
     graph = make_fx(total, decomposition_table=decomposition_table())(labels(5, 4), real(4).bfloat16())
     calls = [node.target for node in graph.graph.nodes if node.op == "call_function"]
     assert calls == [aten.sum.default, aten.sum.default]
+
+
+def test_numbers_are_not_rounded_to_narrow_tensors() -> None:
+    x = real(1000).bfloat16()
+    graph = make_fx(lambda x: x / 8**0.5, decomposition_table=decomposition_table())(x)
+    (divided,) = (node for node in graph.graph.nodes if node.target is aten.div.Tensor)
+    assert divided.meta["val"].dtype is torch.float32
+    torch.testing.assert_close(graph(x), x / 8**0.5, rtol=0, atol=0)
+
+
+def test_numbers_that_a_narrow_tensor_holds_stay() -> None:
+    graph = make_fx(lambda x: x * 0.5, decomposition_table=decomposition_table())(real(4).bfloat16())
+    assert [node.op for node in graph.graph.nodes] == ["placeholder", "call_function", "output"]
