@@ -59,18 +59,31 @@ def fold(graph: Graph, marks: Marks, *, layers: bool = True) -> Folding:
 
     Args:
         marks: constraints; values under different ones never share a decision.
-        layers: whether repeated layers share decisions; otherwise every op stands for itself.
+        layers: whether repeated layers share decisions; equal micro-batches always do.
     """
     classes = _Classes(graph, marks)
     sequence = [classes.of(node) for node in graph.nodes]
+    first = _in_first_micro_batch(graph, sequence)
+    own = np.flatnonzero(first == np.arange(len(sequence)))
     stands = np.arange(len(sequence), dtype=np.int64)
     repeated = np.zeros(len(sequence), np.bool_)
-    for start, period, repeats in find_runs(sequence) if layers else []:
+    for start, period, repeats in find_runs([sequence[node] for node in own]) if layers else []:
         place = np.arange(period * repeats)
-        stands[start + place] = start + place // period % PHASES * period + place % period
-        repeated[start + place] = True
+        stands[own[start + place]] = own[start + place // period % PHASES * period + place % period]
+        repeated[own[start + place]] = True
+    stands, repeated = stands[first], repeated[first]
     arguments = _fold_arguments(classes, marks, stands, repeated)
     return Folding(graph, stands, arguments, classes.partial, classes.kept)
+
+
+def _in_first_micro_batch(graph: Graph, sequence: Sequence[int]) -> Ints:
+    """For each node its counterpart in the first micro-batch; itself where there is none."""
+    found: dict[Hashable, int] = {}
+    first = [
+        node.index if node.part is None else found.setdefault((node.part[1], sequence[node.index]), node.index)
+        for node in graph.nodes
+    ]
+    return np.array(first, dtype=np.int64)
 
 
 class _Classes:

@@ -61,6 +61,7 @@ class Node:
         arithmetic: what one iteration does.
         through: operands that may all be partial sums together; the result is then one, too.
         sums: groups of operands of which the op uses nothing but the sum.
+        part: of an op of a micro-batch the number of the micro-batch, and one that its counterparts in others have.
     """
 
     index: int
@@ -73,6 +74,7 @@ class Node:
     through: tuple[int, ...] = ()
     sums: tuple[tuple[int, ...], ...] = ()
     arithmetic: Arithmetic = PLAIN
+    part: tuple[int, int] | None = None
 
     def tensors(self) -> Iterator[tuple[int, Dims]]:
         """Every value of the node with its dimensions in factors: operands, then results."""

@@ -16,6 +16,9 @@ from jogak.sharding.rule import OpShardingRule
 from jogak.sharding.rules import rule_of, tensor_operands
 from jogak.sharding.rules.linearity import Linearity, linearity
 
+MICRO_BATCH = "jogak.micro_batch"
+"""On an op of a micro-batch: number of the micro-batch, and a number that its counterparts in the others have, too."""
+
 
 def is_free(value: ir.Value) -> bool:
     """Whether every device makes its part of this value for itself.
@@ -125,9 +128,17 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
         linear.through,
         linear.sums,
         arithmetic_of(op),
+        _part(op),
     )
     graph.nodes.append(node)
     reading.ops.append(op)
+
+
+def _part(op: ir.Operation) -> tuple[int, int] | None:
+    if MICRO_BATCH not in op.attributes:
+        return None
+    turn, number = ir.DenseI64ArrayAttr(op.attributes[MICRO_BATCH])
+    return turn, number
 
 
 def _require_static(op: ir.Operation, value: ir.Value) -> None:
