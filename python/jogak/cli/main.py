@@ -22,6 +22,7 @@ from jogak.cli.machine import machine_commands
 from jogak.cli.pack import pack
 from jogak.cli.plugins import plugins
 from jogak.cli.remat import remat
+from jogak.cli.report import report
 from jogak.cli.run import run
 from jogak.cli.solve import solve
 from jogak.cli.zoo import zoo
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("compile")(compile_command)
 app.command("run")(run)
 app.command("explain")(explain)
+app.command("report")(report)
 app.command("diff")(diff)
 app.command("zoo")(zoo)
 app.add_typer(machine_commands, name="machine")

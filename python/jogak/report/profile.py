@@ -88,7 +88,7 @@ class Profile:
         segments: in program order.
         transfers: in program order.
         forms: form of arithmetic to (predicted, measured, processor) seconds.
-        step: predicted and measured seconds.
+        step: predicted and measured seconds, and processor seconds of a rank.
         memory: predicted and measured bytes.
         processes: how many.
         steps: how many were measured.
@@ -97,7 +97,7 @@ class Profile:
     segments: list[Segment] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
     forms: dict[str, list[float]] = field(default_factory=dict)
-    step: tuple[float, float] = (0.0, 0.0)
+    step: tuple[float, float, float] = (0.0, 0.0, 0.0)
     memory: tuple[int, int] = (0, 0)
     processes: int = 1
     steps: int = 1
@@ -107,7 +107,7 @@ class Profile:
         return {
             "processes": self.processes,
             "steps": self.steps,
-            "step": {"predicted_s": self.step[0], "measured_s": self.step[1]},
+            "step": dict(zip(("predicted_s", "measured_s", "processor_s"), self.step, strict=True)),
             "memory": {"predicted_bytes": self.memory[0], "measured_bytes": self.memory[1]},
             "forms": {
                 form: dict(zip(("predicted_s", "measured_s", "processor_s"), times, strict=True))
@@ -179,7 +179,8 @@ def compare(
             transfer.measured_s = fmean(each[2] for each in next(moved))
         waited[line.values[0]].exposed_s += wall
     predicted = sum(s.predicted_s for s in made.segments) + sum(t.predicted_s for t in made.transfers)
-    made.step = predicted, median(map(fmean, zip(*(report["steps"] for report in reports), strict=True)))
+    wall = median(map(fmean, zip(*(report["steps"] for report in reports), strict=True)))
+    made.step = predicted, wall, fmean(report["processor"] for report in reports)
     return made
 
 

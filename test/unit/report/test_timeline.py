@@ -126,12 +126,13 @@ def test_measured_beside_predicted(program):
     start, wait = (n for n, line in read_lines(text).items() if line.kind != "compute")
     report = {
         "steps": [0.5, 0.7, 0.6],
+        "processor": 0.4,
         "lines": [[start, 0.01, 0.01], [at[f"exp_{exp}"], 0.1, 0.05], [wait, 0.02, 0.0], [at[f"add_{add}_"], 0.2, 0.1]],
         "transfers": [["all_reduce", ["data"], 0.3]],
     }
     other = {**report, "steps": [0.7, 0.9, 0.8], "transfers": [["all_reduce", ["data"], 0.5]]}
     found = compare(text, ops, [report, other], MESH, Roofline(MACHINE, MESH))
-    assert found.step == (pytest.approx(KERNEL + SUM + REDUCE), pytest.approx(0.7))
+    assert found.step == (pytest.approx(KERNEL + SUM + REDUCE), pytest.approx(0.7), pytest.approx(0.4))
     (transfer,) = found.transfers
     assert transfer.predicted_s == pytest.approx(REDUCE)
     assert transfer.measured_s == pytest.approx(0.4)

@@ -82,9 +82,10 @@ def profile(step: Step, steps: int) -> dict[str, Any]:
     """Measure a program; every rank calls it. Times are in seconds.
 
     Returns:
-        `runs`: how often the program ran; `steps`: of each whole step, `traced`: of each traced one; `lines`: (line of
-        device.py, median over traced steps, the same for its processor time); `transfers`: (kind, axes, median from
-        start to end); `example`: spans and transfers of the traced step in the middle; `memory`: see `peak_memory`.
+        `runs`: how often the program ran; `steps`: of each whole step, `processor`: median over them of the processor
+        time of all threads; `traced`: of each traced step; `lines`: (line of device.py, median over traced steps, the
+        same for its processor time); `transfers`: (kind, axes, median from start to end); `example`: spans and
+        transfers of the traced step in the middle; `memory`: see `peak_memory`.
     """
     for _ in range(WARM_UP):
         step()
@@ -94,7 +95,8 @@ def profile(step: Step, steps: int) -> dict[str, Any]:
     moved = zip(*(run.transfers for run in runs), strict=True)
     return {
         "runs": WARM_UP + len(whole) + len(runs) + MEMORY_RUNS,
-        "steps": whole,
+        "steps": [wall for wall, _ in whole],
+        "processor": statistics.median(processor for _, processor in whole),
         "traced": [run.seconds for run in runs],
         "lines": list(_lines(runs)),
         "transfers": [
@@ -122,10 +124,11 @@ def _lines(runs: list[Traced]) -> Iterator[list[float]]:
         yield [line, *(statistics.median(column) for column in zip(*each, strict=True))]
 
 
-def _timed(step: Step) -> float:
-    start = time.perf_counter()
+def _timed(step: Step) -> tuple[float, float]:
+    """Seconds of a step, and processor seconds of all threads of this rank."""
+    start, processor = time.perf_counter(), time.process_time()
     step()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - processor
 
 
 def _traced(step: Step) -> Traced:

@@ -1,0 +1,1 @@
+"""`jogak report`: an output folder as one HTML file."""
