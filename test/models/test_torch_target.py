@@ -34,6 +34,10 @@ LLAMA = "zoo:llama?layers=2&heads=4&kv_heads=2&width=32&hidden=64&vocab=64&seque
 MOE = "zoo:moe?layers=1&heads=4&width=32&hidden=64&experts=4&vocab=64&sequence=8&batch=4"
 RESNET = "zoo:resnet?depth=18&width=8&image=64&classes=16&batch=8"  # fewer elements make batch norm chaotic
 IMAGES = (("images=[data, _, _, _]", "test"), ("target=[data]", "test"))
+UNET = "zoo:unet?levels=2&width=8&groups=4&image=16&batch=4"
+ROWS = (("images=[_, _, rows, _]", "test"), ("target=[_, _, rows, _]", "test"))
+TILES = (("images=[_, _, rows, columns]", "test"), ("target=[_, _, rows, columns]", "test"))
+BATCH_AND_ROWS = (("images=[data, _, rows, _]", "test"), ("target=[data]", "test"))
 EXPERTS = (("blocks.*.moe.up=[expert, ?, ?]", "test"), ("blocks.*.moe.down=[expert, ?, ?]", "test"))
 GATED = (("blocks.*.mlp.up.weight=[model, _]", "test"), ("blocks.*.mlp.gate.weight=[model, _]", "test"))
 PLANS = [
@@ -43,6 +47,9 @@ PLANS = [
     pytest.param(MOE, "adamw", "expert=4", EXPERTS, id="moe"),
     pytest.param(RESNET, "sgd", "data=2", IMAGES, id="resnet-2"),
     pytest.param(RESNET, "sgd", "data=4", IMAGES, id="resnet-4"),
+    pytest.param(RESNET, "sgd", "data=2,rows=2", BATCH_AND_ROWS, id="resnet-rows"),
+    pytest.param(UNET, "adamw", "rows=2", ROWS, id="unet-rows"),
+    pytest.param(UNET, "adamw", "rows=2,columns=2", TILES, id="unet-tiles"),
 ]
 
 

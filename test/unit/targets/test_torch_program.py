@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.multiprocessing import start_processes
 
-from jogak.errors import JogakError
 from jogak.ir.context import new_context
 from jogak.runtime.kernels.build import build
 from jogak.runtime.program import CollectiveStep, load_program
 from jogak.runtime.simulator import execute as simulate_whole
+from jogak.runtime.simulator import simulate
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.launch import explain
 from jogak.targets.distributed.rank import mesh as rank_mesh
@@ -171,17 +173,31 @@ def test_what_is_not_given_away_stays_as_it_is() -> None:
 
 HALO = """
 module {
-  shard.grid @mesh(shape = 2) {jogak.axes = ["x"]}
-  func.func @main(%x: tensor<6x4xf32> {jogak.name = "x"}) -> (tensor<6x4xf32> {jogak.name = "y"}) {
-    %0 = shard.update_halo %x on @mesh split_axes = [[0], []] halo_sizes = [1, 1] : tensor<6x4xf32>
+  shard.grid @mesh(shape = 2x2) {jogak.axes = ["x", "y"]}
+  func.func @main(%a: tensor<6x4xf32> {jogak.name = "a"}) -> (tensor<6x4xf32> {jogak.name = "b"}) {
+    %0 = shard.update_halo %a on @mesh split_axes = [[0], [1]] halo_sizes = [1, 2, 1, 0] : tensor<6x4xf32>
     return %0 : tensor<6x4xf32>
   }
 }
 """
 
 
-def test_a_halo_exchange_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    program = load_program(module_of(HALO))
-    with pytest.raises(JogakError, match=r"cannot run shard\.update_halo"):
-        write_folder(program, Mesh(("x",), (2,)), tmp_path / "out", "refused")
-    assert not (tmp_path / "out").exists()
+def exchange(rank: int, folder: str, values: dict[str, list[torch.Tensor]]) -> None:
+    """What one process of the test below does: run its program and compare with what the simulator found."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=4)
+    program = read_program(Path(folder))
+    (found,) = program.main([values["given"][rank]], {}, rank_mesh.Mesh(program.MESH, program.GROUPS, rank, 30.0))
+    torch.testing.assert_close(found, values["expected"][rank], rtol=0, atol=0)
+    dist.destroy_process_group()
+
+
+def test_halos_bring_rows_columns_and_corners_of_the_neighbours(tmp_path: Path) -> None:
+    program, mesh = load_program(module_of(HALO)), Mesh(("x", "y"), (2, 2))
+    given = [torch.randn(6, 4) for _ in range(4)]
+    expected = [outputs[0] for outputs in simulate(program, mesh, [{"a": each} for each in given]).outputs]
+    assert not any(torch.equal(before, after) for before, after in zip(given, expected, strict=True))
+    write_folder(program, mesh, tmp_path, "halos")
+    text = (tmp_path / "device.py").read_text(encoding="utf-8")
+    assert 'mesh.update_halo(a, (1, ("y",), 1, 0), (0, ("x",), 1, 2))' in text
+    values = {"given": given, "expected": expected}
+    start_processes(exchange, (str(tmp_path), values), nprocs=4, start_method="fork")

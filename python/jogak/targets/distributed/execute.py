@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jogak.errors import JogakError
 from jogak.report.manifest import MANIFEST
-from jogak.runtime.counts import Counter, summarize, to_json
+from jogak.runtime.counts import KINDS, Counter, summarize, to_json
 from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.sharded import unshard_value
 from jogak.sharding.mesh import Mesh
@@ -99,10 +99,11 @@ def _counted(program: Program, calls: Sequence[Sequence[Any]], steps: int) -> di
         if isinstance(step, CollectiveStep):
             counter.add(step)
     counted = to_json(summarize([counter.table]))
+    communication = {KINDS.get(kind, kind) for kind in COMMUNICATION}
     expected = {
         (kind, axes): entry["count"] * steps
         for kind, row in counted.items()
-        if kind in COMMUNICATION
+        if kind in communication
         for axes, entry in row["by_axis"].items()
     }
     for rank, called in enumerate(calls):

@@ -13,7 +13,7 @@ REACH = 32
 
 Without an end, every optimizer update would move behind the whole backward pass, and all gradients would be alive.
 """
-COMMUNICATION = frozenset(["all_reduce", "reduce_scatter", "all_gather", "all_to_all"])
+COMMUNICATION = frozenset(["all_reduce", "reduce_scatter", "all_gather", "all_to_all", "update_halo"])
 """Collectives that are started, run in the background and are waited for."""
 
 

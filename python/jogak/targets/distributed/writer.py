@@ -13,7 +13,7 @@ from typing import Any
 
 from jogak.errors import JogakError
 from jogak.runtime.liveness import Unit
-from jogak.runtime.program import CollectiveStep, Program
+from jogak.runtime.program import Collective, CollectiveStep, Program
 from jogak.runtime.types import Precision, TensorType, dtype_of
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.schedule import starts_communication
@@ -150,7 +150,7 @@ class Writer:
             self._sent |= dict.fromkeys(step.results, self._roots[step.operands[0]])
             if self.mesh.size(step.collective.axes) > 1:
                 self._owned.update(step.results)
-            self.groups[step.collective.axes] = None
+            self.groups |= dict.fromkeys(_groups(step.collective))
         if kind == "all_slice" or (self.mesh.size(step.collective.axes) == 1 and step.operands):
             self._roots[step.results[0]] |= self._roots[step.operands[0]]
 
@@ -167,6 +167,9 @@ class Writer:
                 return f"mesh.{collective.kind}({tensor}, {axes}, dim={collective.dim})"
             case "all_to_all":
                 return f"mesh.all_to_all({tensor}, {axes}, split={collective.dim}, dim={collective.concat_dim})"
+            case "update_halo":
+                place = ", in_place=True" if self._dies_alone(step) else ""
+                return f"mesh.update_halo({tensor}, {_margins(collective)}{place})"
             case "process_multi_index":
                 return ", ".join(f'torch.tensor(mesh.position["{axis}"])' for axis in collective.axes)
             case "process_linear_index":
@@ -192,6 +195,19 @@ class Writer:
 
 def tuple_text(axes: Sequence[str]) -> str:
     return f"({', '.join(map(repr, axes))}{',' if len(axes) == 1 else ''})".replace("'", '"')
+
+
+def _groups(collective: Collective) -> list[tuple[str, ...]]:
+    """The axes of each group that communicates."""
+    if collective.kind != "update_halo":
+        return [collective.axes]
+    return [axes for axes, _, _ in collective.halo if axes]
+
+
+def _margins(collective: Collective) -> str:
+    """`(2, ("x",), 1, 1)` for each dimension of a halo exchange that is split, the last one first."""
+    halo = [(dim, *each) for dim, each in enumerate(collective.halo) if each[0]]
+    return ", ".join(f"({dim}, {tuple_text(axes)}, {low}, {high})" for dim, axes, low, high in reversed(halo))
 
 
 def describe(location: str) -> str:

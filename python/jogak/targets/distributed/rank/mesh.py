@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .measure import Recorder
 
 Axes = tuple[str, ...]
+Margin = tuple[int, Axes, int, int]
+"""A dimension, the axes that split it, and how many elements of the neighbour before and behind a piece holds."""
 
 _OPERATORS = {
     "sum": dist.ReduceOp.SUM, "average": dist.ReduceOp.SUM, "product": dist.ReduceOp.PRODUCT,
@@ -39,7 +42,7 @@ class Pending:
     """The result of a collective that is under way.
 
     Args:
-        work: what torch.distributed returned; None when there is nothing to wait for.
+        work: what torch.distributed returned, or several of them; None when there is nothing to wait for.
         finish: makes the result, after the work is done.
         what: the collective, for errors.
         kept: the memory that is being sent, which must live until the work is done.
@@ -59,7 +62,8 @@ class Pending:
         """
         if self._work is not None:
             try:
-                self._work.wait()
+                for work in self._work if isinstance(self._work, list) else (self._work,):
+                    work.wait()
             except RuntimeError as error:
                 raise CommunicationError(f"{self._what} failed: {error}") from error
         return self._finish()
@@ -171,6 +175,56 @@ class Mesh:
         whole = received if work is not None else sent
         return self._pending("all_to_all", axes, work, lambda: _join_first(whole, dim).to(tensor.dtype), sent)
 
+    def update_halo(self, tensor: Tensor, *margins: Margin, in_place: bool = False) -> Pending:
+        """Fill the margins of a tensor with elements of its neighbours; at the ends of an axis they stay as they are.
+
+        Args:
+            margins: in the order in which they are filled; the later ones bring corners with them, so each but the last
+                is complete before the next one starts.
+            in_place: the tensor's memory may hold the result: nothing else reads it.
+        """
+        keeps = in_place and tensor.is_contiguous()
+        result = tensor if keeps else tensor.clone(memory_format=torch.contiguous_format)
+        axes = tuple(axis for _, along, _, _ in sorted(margins) for axis in along)
+        self.calls["halo", axes] = self.calls.get(("halo", axes), 0) + 1
+        for number, margin in enumerate(margins):
+            inner = result
+            for dim, _, low, high in margins[number + 1 :]:
+                inner = inner.narrow(dim, low, inner.shape[dim] - low - high)
+            works, received = self._exchange(inner, margin)
+            pending = Pending(works, partial(_fill, result, received), f"halo over {', '.join(axes)}")
+            if number + 1 < len(margins):
+                pending.wait()
+        return pending
+
+    def _exchange(self, tensor: Tensor, margin: Margin) -> tuple[list[Any], list[tuple[Tensor, Tensor]]]:
+        """Send the first and the last own elements along a dimension to the neighbours, and receive theirs.
+
+        Returns:
+            What to wait for, and each margin with the memory that its elements come into.
+        """
+        dim, axes, low, high = margin
+        size, index, group = tensor.shape[dim], self.index(axes), self._groups.get(axes)
+        before, behind = (index - 1, (low, high), (0, low)), (index + 1, (size - high - low, low), (size - high, high))
+        operations, received = [], []
+        for other, outgoing, incoming in (before, behind):
+            if group is None or not 0 <= other < self.size(axes):
+                continue
+            peer = dist.get_global_rank(group, other)
+            if outgoing[1]:
+                sent = tensor.narrow(dim, *outgoing).contiguous()
+                operations.append(dist.P2POp(dist.isend, sent, peer, group))
+            if incoming[1]:
+                place = tensor.narrow(dim, *incoming)
+                memory = torch.empty_like(place, memory_format=torch.contiguous_format)
+                operations.append(dist.P2POp(dist.irecv, memory, peer, group))
+                received.append((place, memory))
+        try:
+            works = dist.batch_isend_irecv(operations) if operations else []
+        except RuntimeError as error:
+            raise CommunicationError(f"halo over {', '.join(axes)} failed: {error}") from error
+        return works, received
+
     def all_slice(self, tensor: Tensor, axes: Axes, dim: int) -> Tensor:
         """This process's part of a tensor that the whole group has; nothing is sent."""
         size = tensor.shape[dim] // self.size(axes)
@@ -199,6 +253,13 @@ class Mesh:
     def _result(self, tensor: Tensor, dtype: torch.dtype, reduction: str, axes: Axes) -> Tensor:
         total = tensor.to(dtype)
         return total / self.size(axes) if reduction == "average" else total
+
+
+def _fill(result: Tensor, received: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """A tensor with what came in for its margins."""
+    for place, memory in received:
+        place.copy_(memory)
+    return result
 
 
 def coordinates(axes: Mapping[str, int], rank: int) -> dict[str, int]:
