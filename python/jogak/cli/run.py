@@ -25,6 +25,9 @@ def run(
     tolerance: Annotated[float | None, typer.Option(help="largest relative error that passes")] = None,
     nproc: Annotated[int | None, typer.Option(help="processes: one per device of the mesh")] = None,
     steps: Annotated[int | None, typer.Option(help="how often to run it; updates go back in")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile what lies between collectives (target torch)")
+    ] = False,
     profile: Annotated[
         bool, typer.Option(help="measure segments, collectives and memory beside what is predicted, over 10 steps")
     ] = False,
@@ -50,8 +53,9 @@ def run(
 
     manifest = load_manifest(folder)
     engine = target_of(manifest, target)
+    options = ["--compile"] if compiled else []
     if not check:
-        request = Request(nproc, steps, precision, timeout, profile=profile)
+        request = Request(nproc, steps, precision, timeout, options, profile=profile)
         done = engine.execute(folder, manifest, load_values(folder, manifest), request)
         print(_profiled(folder, manifest, done.profiles) if profile else done.describe())
         return EXIT_OK
@@ -62,7 +66,7 @@ def run(
         manifest,
         precision or (None if getattr(engine, "has_double", True) else "declared"),
         tolerance,
-        lambda values, chosen: engine.execute(folder, manifest, values, Request(nproc, 1, chosen, timeout)),
+        lambda values, chosen: engine.execute(folder, manifest, values, Request(nproc, 1, chosen, timeout, options)),
     )
     print(outcome.describe())
     return EXIT_OK if outcome.passed else EXIT_USER

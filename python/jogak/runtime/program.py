@@ -66,13 +66,14 @@ class Collective:
 
 @dataclass(frozen=True)
 class KernelStep:
-    """Run a kernel: `results = kernel(operands)`."""
+    """Run a kernel: `results = kernel(operands)`; `again` says that it repeats another step (rematerialization)."""
 
     spec: KernelSpec
     operands: tuple[int, ...]
     results: tuple[int, ...]
     location: str
     frees: tuple[int, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch_mlir.passmanager import PassManager
 
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
-from jogak.memory.attributes import ARENA, OFFSET
+from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE_OF
 from jogak.runtime import liveness
 from jogak.runtime.arena import ArenaPlan
 from jogak.runtime.attributes import Cache, read_dense
@@ -161,7 +161,8 @@ class _Reader:
     def _step(self, op: ir.Operation, spec: KernelSpec, operands: Sequence[ir.Value]) -> None:
         numbers = tuple([self.numbers[value] for value in operands])
         results = tuple([self.define(result) for result in op.results])
-        self.steps.append(KernelStep(spec, numbers, results, str(source_location(op.location))))
+        again = RECOMPUTE_OF in op.attributes
+        self.steps.append(KernelStep(spec, numbers, results, str(source_location(op.location)), again=again))
 
     def _constant(self, op: ir.Operation) -> None:
         value, attribute = op.results[0], op.attributes["value"]

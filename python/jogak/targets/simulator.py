@@ -45,6 +45,9 @@ class Simulator:
             raise JogakError(
                 "the simulator runs one step in one process", where=option, hint="add --target torch, or drop it"
             )
+        if request.options:
+            option = " ".join(request.options)
+            raise JogakError("the simulator has no such option", where=option, hint="add --target torch, or drop it")
         done = simulate_folder(
             folder, manifest, request.precision, {name: each.clone() for name, each in values.items()}
         )

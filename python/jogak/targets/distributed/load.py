@@ -22,7 +22,9 @@ from jogak.targets.distributed.rank.step import Step, open_step, read_program
 __all__ = ["Step", "load"]
 
 
-def load(folder: str | Path, *, values: Sequence[str | Path] = (), timeout: float = TIMEOUT) -> Step:
+def load(
+    folder: str | Path, *, values: Sequence[str | Path] = (), timeout: float = TIMEOUT, compile: bool = False
+) -> Step:
     """The program of an output folder as a function of its inputs; its state lives in it and is donated to each call.
 
     ```
@@ -35,15 +37,19 @@ def load(folder: str | Path, *, values: Sequence[str | Path] = (), timeout: floa
         folder: output of `jogak compile --target torch`.
         values: safetensors files with values of parameters; those in the folder by default.
         timeout: seconds that one collective may take.
+        compile: whether torch.compile's compiler makes what lies between collectives.
 
     Raises:
-        JogakError: the folder is for another target, a file is missing, or there are too few processes.
+        JogakError: the folder is for another target, a file or a compiler is missing, or there are too few processes.
     """
     path = Path(folder).resolve()
     manifest = load_manifest(path)
     files = [Path(each) for each in values] or [path / name for name in manifest["weights"]["files"]]
     try:
-        return open_step(path, manifest, files, *_join(path, timeout))
+        step = open_step(path, manifest, files, *_join(path, timeout))
+        if compile:
+            step.compile()
+        return step
     except RunError as error:
         raise JogakError(str(error), where=str(folder)) from error
 

@@ -19,6 +19,8 @@ from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.schedule import starts_communication
 
 LOCATION = re.compile(r"(?P<file>.*):(?P<line>\d+)(?: \((?P<scope>.*)\))?$")
+AGAIN = "computed again"
+"""What stands before steps that repeat others: a compiler must not see both together, it would merge them."""
 _RESERVED = frozenset(["torch", "mesh", "arguments", "constants", "inf", "nan", "device", "main"])
 
 
@@ -44,6 +46,7 @@ class Writer:
         self._live: set[int] = set()
         self._pending: set[int] = set()
         self._place = ""
+        self._again = False
         updated = {result.updates for result in program.results}
         self._owned = {each.value for number, each in enumerate(program.arguments) if number in updated}
         self._sent: dict[int, frozenset[int]] = {}
@@ -109,6 +112,10 @@ class Writer:
 
     def _step(self, step: Unit) -> None:
         self._comment(step.location)
+        again = getattr(step, "again", False)
+        if again and not self._again:
+            self._line(f'"{AGAIN}"')
+        self._again = again
         for number in step.operands:
             self._settle(number)
         if isinstance(step, CollectiveStep):

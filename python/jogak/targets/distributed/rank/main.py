@@ -56,6 +56,7 @@ def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Name
     parser.add_argument("--checkpoint", type=Path, help="folder of checkpoints; continues from the newest one")
     parser.add_argument("--save-every", type=int, default=0, metavar="N", help="write a checkpoint every N steps")
     parser.add_argument("--profile", action="store_true", help="measure the steps; the report goes to --results")
+    parser.add_argument("--compile", action="store_true", help="torch.compile what lies between collectives")
     parser.add_argument("--results", type=Path, help="folder for the results of the last step, one file a rank")
     return parser.parse_args(arguments)
 
@@ -110,6 +111,10 @@ def run(folder: Path, given: argparse.Namespace, place: Place) -> None:
     mesh = join(folder, place, given.timeout)
     files = given.values or [path.parent / name for name in manifest["weights"]["files"]]
     step = open_step(folder, manifest, files, mesh, place.device)
+    if given.compile:
+        told = step.compile()
+        if place.rank == 0:
+            print(told, flush=True)
     done = step.restore(given.checkpoint) if given.checkpoint else 0
     measured = profile(step, given.steps) if given.profile else None
     losses = [] if measured else repeat(step, range(done, given.steps), given.checkpoint, given.save_every)

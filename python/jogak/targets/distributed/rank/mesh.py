@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _get_default_store
 
 from .errors import CommunicationError
 
@@ -62,7 +63,7 @@ class Pending:
         """
         if self._work is not None:
             try:
-                for work in self._work if isinstance(self._work, list) else (self._work,):
+                for work in self._work if isinstance(self._work, list) else [self._work]:
                     work.wait()
             except RuntimeError as error:
                 raise CommunicationError(f"{self._what} failed: {error}") from error
@@ -100,6 +101,26 @@ class Mesh:
         except RuntimeError as error:
             raise CommunicationError(f"waiting for the other ranks failed: {error}") from error
 
+    def await_all(self, what: str, patience: float) -> None:
+        """Wait for all processes longer than a collective may take.
+
+        Args:
+            what: they have done; a word that is used once.
+            patience: seconds.
+
+        Raises:
+            CommunicationError: one of them does not come.
+        """
+        if not dist.is_initialized():
+            return
+        store = _get_default_store()
+        store.set(f"{what}/{self.rank}", "")
+        for other in range(dist.get_world_size()):
+            try:
+                store.wait([f"{what}/{other}"], timedelta(seconds=patience))
+            except RuntimeError as error:
+                raise CommunicationError(f"rank {other} has not {what}: {error}") from error
+
     def size(self, axes: Axes) -> int:
         """The number of devices in a group."""
         return prod(self.axes[axis] for axis in axes)
@@ -129,7 +150,7 @@ class Mesh:
             in_place: the tensor's memory may hold the result: nothing else reads it.
         """
         sent, operator = _prepare(tensor, reduction)
-        if not in_place and sent.data_ptr() == tensor.data_ptr():
+        if not in_place and sent is tensor:
             sent = sent.clone()
         work = self._start("all_reduce", axes, lambda group: dist.all_reduce(sent, operator, group, async_op=True))
         return self._pending("all_reduce", axes, work, lambda: self._result(sent, tensor.dtype, reduction, axes))

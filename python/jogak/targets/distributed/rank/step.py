@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,8 @@ from .values import Files, Source, load_arguments, padded, trimmed, window_of
 DEVICE = "device.py"
 MANIFEST = "manifest.json"
 CONSTANTS = "constants.safetensors"
+PATIENCE = 3600.0
+"""Seconds that ranks wait for each other to compile."""
 
 
 class Step:
@@ -50,13 +52,14 @@ class Step:
         self.manifest = manifest
         self.mesh = mesh
         self.device = device
-        self._constants = constants
+        self.constants = constants
+        self.main: Callable[..., list[Tensor]] = program.main
         dtypes = [dtype for _, dtype, _ in program.ARGUMENTS]
         described = manifest["arguments"]
         self._held = load_arguments(described, source, mesh.axes, mesh.position, dtypes, device)
         self._number = {entry["name"]: number for number, entry in enumerate(described)}
         results = manifest["results"]
-        self._updates = {entry["updates"]: number for number, entry in enumerate(results) if "updates" in entry}
+        self.updates = {entry["updates"]: number for number, entry in enumerate(results) if "updates" in entry}
         self.inputs = tuple(entry["name"] for entry in described if entry["role"] == "input")
         self.results: list[Tensor] = []
 
@@ -93,6 +96,21 @@ class Step:
         if value is None:
             raise RunError(f"no value for the input {name!r} yet")
         return value
+
+    def compile(self) -> str:
+        """Compile what lies between collectives with torch.compile's compiler; every rank calls it.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            RunError: the compiler failed.
+        """
+        from .inductor import compile_segments  # it takes a second to import
+
+        said = compile_segments(self)
+        self.mesh.await_all("compiled", PATIENCE)
+        return said
 
     def save(self, folder: str | Path, number: int, *, keep: int = 2) -> Path:
         """Write a checkpoint behind `number` steps; see `checkpoint.save_checkpoint`. Every rank calls it."""
@@ -164,12 +182,12 @@ class Step:
         if missing:
             raise RunError(f"no value for the input {missing[0]!r}: pass it, or give a safetensors file of values")
         arguments = list(self._held)
-        for number in self._updates:
+        for number in self.updates:
             self._held[number] = None
         self.results.clear()
         with torch.no_grad():
-            results = self.program.main(arguments, self._constants, self.mesh)
-        for number, result in self._updates.items():
+            results = self.main(arguments, self.constants, self.mesh)
+        for number, result in self.updates.items():
             self._held[number] = results[result]
         self.results = results
         described = zip(self.manifest["results"], results, strict=True)
