@@ -58,5 +58,5 @@ def test_the_peak_falls_as_promised_with_and_without_a_compiler(tmp_path: Path) 
     assert lower - less < 2 * 2048 * 256 * 4  # what a kernel needs inside, at most two activations
     assert again == pytest.approx(losses, rel=1e-6)
     again, compiled_peak, _ = measured(tight, compile=True)
-    assert compiled_peak <= lower
+    assert peak - compiled_peak >= 0.7 * (promised - less)
     assert again == pytest.approx(losses, rel=1e-6)
