@@ -24,7 +24,7 @@ from jogak.runtime.sharded import shard_value, unshard_value
 from jogak.runtime.simulator import simulate
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Sharding
-from jogak.targets.distributed.rank.main import choose_device
+from jogak.targets.distributed.rank.main import local_device
 from jogak.targets.distributed.rank.mesh import Mesh as RankMesh
 from jogak.targets.distributed.rank.step import Step
 from jogak.targets.distributed.rank.values import Window
@@ -78,7 +78,7 @@ def runner_of(make: Callable[[], Compilation], weights: nn.Module, timeout: floa
         made = make()
         return _Ranks(_pack(made), weights, timeout) if made.mesh.devices == 1 else _Simulated(made, weights)
     if not dist.is_initialized():
-        device = choose_device()
+        device = local_device()
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
         atexit.register(dist.destroy_process_group)
     return _Ranks(_shared(make), weights, timeout)
@@ -144,7 +144,7 @@ class _Ranks:
         rank = dist.get_rank() if dist.is_initialized() else 0
         mesh = RankMesh(program.MESH, list(groups), rank, timeout)
         source: Any = _Module(weights)
-        self._step = Step(program, packed.manifest, mesh, source, packed.constants, choose_device())
+        self._step = Step(program, packed.manifest, mesh, source, packed.constants, local_device())
 
     def take(self, values: Mapping[str, Tensor]) -> None:
         self._step.load_state_dict(values)

@@ -160,6 +160,8 @@ def compile_segments(step: Step) -> str:
     Raises:
         RunError: the compiler failed.
     """
+    if hasattr(step.program, "ON_CPU"):
+        raise RunError("the program's segments are compiled already: --compile is for the target torch")
     start = time.perf_counter()
     main, segments = compiled_main(step.program)
     rehearse(main, step)

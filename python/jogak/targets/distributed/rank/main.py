@@ -67,7 +67,12 @@ def choose_device(folder: Path) -> torch.device:
     Raises:
         RunError: there is no program.
     """
-    if not torch.cuda.is_available() or getattr(read_program(folder), "ON_CPU", False):
+    return torch.device("cpu") if getattr(read_program(folder), "ON_CPU", False) else local_device()
+
+
+def local_device() -> torch.device:
+    """The CUDA device of this process, or the CPU where there is none."""
+    if not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
