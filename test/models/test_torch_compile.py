@@ -14,9 +14,9 @@ from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.report.manifest import load_manifest
 from jogak.report.output import write_output
 from jogak.runtime.values import load_values
+from jogak.targets.distributed.rank.measure import peak_memory
 from jogak.targets.target import Request
 from jogak.targets.torch.target import Torch
-from jogak.testing.allocator import peak_of
 
 pytestmark = pytest.mark.slow
 MLP = "zoo:mlp?layers=2&width=64&features=64&classes=16&batch=256"
@@ -45,8 +45,7 @@ def measured(folder: Path, *, compile: bool) -> tuple[list[float], int, int]:
     """Two losses, the peak of a step as the allocator counts it, and the promised one."""
     step = jogak.load(folder, compile=compile)
     losses = [float(step()["loss"]) for _ in range(2)]
-    held = sum(value.nbytes for value in [*step.state.values(), *map(step.input, step.inputs)])
-    return losses, held + peak_of(step), load_manifest(folder)["predicted"]["peak_memory_bytes"]
+    return losses, peak_memory(step)["peak"], load_manifest(folder)["predicted"]["peak_memory_bytes"]
 
 
 def test_the_peak_falls_as_promised_with_and_without_a_compiler(tmp_path: Path) -> None:
