@@ -1,7 +1,8 @@
 """Rematerialization on public graphs: `python bench/remat.py FOLDER` with a folder of node-link JSON files.
 
-Prints the added time of every plan next to a bar, then chains of equal layers against their closed form and, with
-`--frontier`, whether cost and feasibility are monotone on a 2 % grid of budgets, for these graphs and 50 random ones.
+Prints the added time of every plan next to a bar, then chains of equal layers against their closed form. With
+`--frontier FILE` instead: whether plans keep to their budgets and cost and feasibility are monotone on a 2 % grid of
+budgets, for these graphs and 50 random ones; a line of FILE for each graph, and graphs that have one are not run again.
 FOLDER is not part of the repository: the files are `data/` of github.com/haoming-codes/moccasin. The bars are the
 published optima of Checkmate's program and of MOCCASIN (fixed order), and the best published values or better (free).
 """
@@ -9,11 +10,13 @@ published optima of Checkmate's program and of MOCCASIN (fixed order), and the b
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 import time
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jogak.memory.remat import RematGraph, simulate_sequence, solve_frontier, solve_remat
 from jogak.memory.remat.chain import chain_graph, least_evaluations
@@ -58,15 +61,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--time-limit", type=float, default=60.0)
-    parser.add_argument("--frontier", action="store_true", help="also solve every budget of a 2 %% grid")
+    parser.add_argument("--frontier", type=Path, metavar="FILE", help="solve every budget of a 2 %% grid instead")
     options = parser.parse_args()
     graphs = {path.stem: read_graph(path) for path in sorted(options.folder.glob("*.json"))}
+    if options.frontier:
+        _frontiers(graphs, options.time_limit, options.frontier)
+        return
     rows = [row for row in ROWS if row.file in graphs]
     _plans(graphs, rows, options.time_limit)
     _two_formulations(graphs, [row for row in rows if row.fixed_order and row.bar != math.inf])
     _chains()
-    if options.frontier:
-        _frontiers(graphs, options.time_limit)
 
 
 def _plans(graphs: dict[str, RematGraph], rows: list[Row], time_limit: float) -> None:
@@ -117,16 +121,46 @@ def _chains() -> None:
         print(f"{slots:6} {least_evaluations(100, slots):12} {evaluations:6.0f}")
 
 
-def _frontiers(graphs: dict[str, RematGraph], time_limit: float) -> None:
-    print("\nbudgets of 2 % to 100 % of the base peak")
+def _frontiers(graphs: dict[str, RematGraph], time_limit: float, file: Path) -> None:
+    """A row for each graph; every sequence is run again, whatever the solver says of it."""
+    known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    done = {row["graph"] for row in known}
     for name, graph in [*graphs.items(), *((f"random {seed}", _random_graph(seed)) for seed in range(50))]:
-        budgets = [_budget(graph, percent / 100) for percent in range(2, 101, 2)]
-        found = solve_frontier(graph, budgets, time_limit=time_limit, mode="fast")
-        costs = [math.inf if result.added_time_percent is None else result.added_time_percent for result in found]
-        kept = all(result.peak is None or result.peak <= budget for result, budget in zip(found, budgets, strict=True))
-        falling = costs == sorted(costs, reverse=True)
-        print(f"{name:22} within budget {kept}, monotone {falling}")
-        print("   " + " ".join(f"{2 * index + 2}%:{cost:.2f}" for index, cost in enumerate(costs)), flush=True)
+        if name not in done:
+            known.append(_frontier(name, graph, time_limit))
+            with file.open("a") as opened:
+                opened.write(json.dumps(known[-1]) + "\n")
+    print(f"{'graph':22} {'nodes':>5} {'plans from':>10} {'within':>6} {'cost':>5} {'plans':>5} {'proven':>6} {'s':>6}")
+    for row in known:
+        costs = [math.inf if cost is None else cost for cost in row["added_percent"]]
+        falling = all(more >= less for more, less in pairwise(costs))
+        grown = all(less < math.inf or more == math.inf for more, less in pairwise(costs))
+        first = next((2 * index + 2 for index, cost in enumerate(costs) if cost < math.inf), None)
+        print(
+            f"{row['graph']:22} {row['nodes']:5} {first or '-':>9}% {row['within']!s:>6} {falling!s:>5} {grown!s:>5} "
+            f"{sum(row['proven']):3}/50 {row['seconds']:6.0f}"
+        )
+
+
+def _frontier(name: str, graph: RematGraph, time_limit: float) -> dict[str, Any]:
+    begin = time.monotonic()
+    budgets = [_budget(graph, percent / 100) for percent in range(2, 101, 2)]
+    found = solve_frontier(graph, budgets, time_limit=time_limit, mode="fast")
+    number = {graph.name(node): node for node in range(len(graph))}
+    within = True
+    for plan, budget in zip(found, budgets, strict=True):
+        if plan.feasible:
+            run = simulate_sequence(graph, [number[each] for each in plan.sequence])
+            added = 100 * (run.cost / graph.total_cost - 1)
+            within &= run.peak <= budget and math.isclose(added, plan.added_time_percent or 0.0, abs_tol=1e-6)
+    return {
+        "graph": name,
+        "nodes": len(graph),
+        "within": within,
+        "added_percent": [plan.added_time_percent for plan in found],
+        "proven": [plan.optimal for plan in found],
+        "seconds": time.monotonic() - begin,
+    }
 
 
 def _random_graph(seed: int) -> RematGraph:

@@ -9,10 +9,11 @@ from torch_mlir import ir
 
 from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine
 from jogak.cost.model import ROOFLINE, cost_model
+from jogak.ir.diagnostics import remark
 from jogak.ir.grid import find_mesh
 from jogak.ir.rewrite.build import functions
 from jogak.memory.emit import emit_sequence
-from jogak.memory.fit import fit, fit_least
+from jogak.memory.fit import Fit, fit, fit_least
 from jogak.memory.limits import budget_of, does_not_fit
 from jogak.memory.offsets import place
 from jogak.memory.reading import read_tape
@@ -29,6 +30,9 @@ class Rematerialize(Pass):
 
     Anything may be done again, collectives too (a weight is gathered again in the backward pass), but for transfers
     between two devices. Time is that of the cost model. What is done again stands right before its next reader.
+
+    Layers that are alike get one plan, found on a few of them, so that deep programs take no longer than shallow ones.
+    A remark tells how many share it. Short programs are also planned step by step, and the cheaper plan is taken.
 
     Before: the program of one device.
 
@@ -81,4 +85,11 @@ class Rematerialize(Pass):
                 if not found.fits and self.memory != "auto":
                     does_not_fit(function, reading, found)
             if list(found.sequence) != list(range(len(reading.tape.steps))):
-                emit_sequence(function, reading, found.sequence)
+                again = emit_sequence(function, reading, found.sequence)
+                _tell(function, again, found)
+
+
+def _tell(function: ir.Operation, again: int, found: Fit) -> None:
+    how = f"{found.layers} layers share one plan" if found.layers > 1 else "no two layers share a plan"
+    if again:
+        remark(function, f"{again} op{'s' * (again > 1)} computed again to fit {found.budget} bytes; {how}")

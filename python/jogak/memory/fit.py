@@ -10,6 +10,7 @@ from jogak.memory.offsets import Placement, place
 from jogak.memory.order import low_order
 from jogak.memory.recompute import minimum_bytes, recompute
 from jogak.memory.tape import Tape
+from jogak.memory.trace import arrays_of, trace
 
 _ATTEMPTS = 4
 """How often the peak is lowered by what packing lost."""
@@ -28,6 +29,7 @@ class Fit:
         added_seconds: of the repeats.
         bound_seconds: no plan with this order of first computations adds less.
         minimum_bound: bytes that no plan can go below.
+        layers: how many layers share one plan of what is computed again; 1 where none do.
     """
 
     sequence: Sequence[int]
@@ -38,6 +40,7 @@ class Fit:
     added_seconds: float = 0.0
     bound_seconds: float = 0.0
     minimum_bound: int = 0
+    layers: int = 1
 
 
 def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40) -> Fit:
@@ -45,25 +48,35 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
 
     The program's own order stays where it fits. Where packing loses bytes, the peak is lowered by as many.
     """
-    own = place(tape, enough=budget)
-    if own.arena <= budget:
-        return Fit(range(len(tape.steps)), own, budget, True, own.arena, minimum_bound=minimum_bytes(tape))
-    order = low_order(tape)
-    ordered = place(tape, order, enough=budget)
     minimum = minimum_bytes(tape)
-    if ordered.arena <= budget:
+    own = _placed(tape, range(len(tape.steps)), budget)
+    if own is not None:
+        return Fit(range(len(tape.steps)), own, budget, True, own.arena, minimum_bound=minimum)
+    order = low_order(tape)
+    ordered = _placed(tape, order, budget)
+    if ordered is not None:
         return Fit(order, ordered, budget, True, ordered.arena, minimum_bound=minimum)
+    without = trace(arrays_of(tape), order).peak
     target, end = budget, time.monotonic() + time_limit
     for attempt in range(_ATTEMPTS):
         left = max(end - time.monotonic(), time_limit / 4)
         plan = recompute(tape, order, target, time_limit=left, improve=0 if attempt else improve)
         placed = place(tape, plan.sequence, enough=budget, time_limit=1.0)
         fits = plan.fits and placed.arena <= budget
-        made = Fit(plan.sequence, placed, budget, fits, ordered.arena, plan.added_seconds, plan.bound_seconds, minimum)
+        added, bound = plan.added_seconds, plan.bound_seconds
+        made = Fit(plan.sequence, placed, budget, fits, without, added, bound, minimum, plan.layers)
         if fits or not plan.fits:
             break
         target -= max(placed.arena - budget, budget // 500)
     return made
+
+
+def _placed(tape: Tape, order: Sequence[int], budget: int) -> Placement | None:
+    """The placement of an order, if its arena is within a budget."""
+    if trace(arrays_of(tape), order).peak > budget:
+        return None
+    placed = place(tape, order, enough=budget)
+    return placed if placed.arena <= budget else None
 
 
 def fit_least(tape: Tape, *, time_limit: float = 20.0) -> Fit:

@@ -5,16 +5,40 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from jogak.memory.tape import Tape
+from jogak.memory.exact_order import LARGEST, exact_order
+from jogak.memory.shifts import shift
+from jogak.memory.tape import Tape, lay_out
 from jogak.memory.trace import arrays_of, trace
 
+_LONG = 2_000
+"""Steps from which on a round of local search takes longer than what it finds is worth."""
+ROUNDS = 60
+"""Changes of an order that the local search makes."""
 
-def low_order(tape: Tape) -> list[int]:
-    """The best of the program's order and list schedules that run what frees memory as soon as it can run.
 
-    A schedule takes the first step in program order, unless a ready one shrinks what is alive; the schedules differ in
-    what may be written over and in whether steps that only make something wait for their first reader.
+def low_order(tape: Tape, rounds: int = ROUNDS) -> list[int]:
+    """An order with a low peak: proven for a few steps, else list scheduling and local search.
+
+    A list schedule takes the first step in program order, unless a ready one shrinks what is alive; the schedules
+    differ in whether steps that only make something wait for their first reader. The best of them, or the program's
+    own order, is then changed step by step (`jogak.memory.shifts`).
+
+    Args:
+        rounds: how many changes are made at most.
     """
+    own = list(range(len(tape.steps)))
+    if len(own) <= LARGEST:
+        found = exact_order(tape)
+        return own if found is None else found[0]
+    best = list_order(tape)
+    if len(own) > _LONG:
+        return best
+    lower = shift(tape, best, rounds)
+    return lower if lay_out(tape, lower).peak < lay_out(tape, best).peak else best
+
+
+def list_order(tape: Tape) -> list[int]:
+    """The best of the program's order and list schedules that run what frees memory as soon as it can run."""
     arrays = arrays_of(tape)
     own = list(range(len(tape.steps)))
     lazy = _just_in_time(tape)
@@ -49,48 +73,72 @@ def _just_in_time(tape: Tape) -> list[int]:
 
 def _eager(tape: Tape, order: Sequence[int]) -> list[int]:
     """List scheduling along an order: a ready step that does not grow what is alive goes first."""
-    makers = _makers(tape)
-    rank = {step: place for place, step in enumerate(order)}
-    readers: dict[int, set[int]] = {}
-    for number, step in enumerate(tape.steps):
-        for value in step.reads:
-            readers.setdefault(value, set()).add(number)
-    waiting = [len({makers[v] for v in step.reads if v in makers}) for step in tape.steps]
-    followers: dict[int, set[int]] = {}
-    for number, step in enumerate(tape.steps):
-        for value in step.reads:
-            if value in makers:
-                followers.setdefault(makers[value], set()).add(number)
-    ready = [(rank[k], k) for k, count in enumerate(waiting) if count == 0]
-    heapq.heapify(ready)
-    left = {value: len(users) for value, users in readers.items()}
-    fresh = {k for _, k in ready}
-    scheduled: list[int] = []
-    done = [False] * len(tape.steps)
-    while ready or fresh:
-        shrinking = [k for k in fresh if not done[k] and _growth(tape, k, left) <= 0]
-        if shrinking:
-            chosen = min(shrinking, key=rank.__getitem__)
-        else:
-            while done[ready[0][1]]:
-                heapq.heappop(ready)
-            chosen = heapq.heappop(ready)[1]
-        done[chosen] = True
-        scheduled.append(chosen)
-        fresh.discard(chosen)
-        if len(scheduled) == len(tape.steps):
-            break
-        for value in tape.steps[chosen].reads:
-            left[value] -= 1
-            if left[value] == 1:
-                fresh.update(k for k in readers[value] if not done[k] and waiting[k] == 0)
-        for follower in followers.get(chosen, ()):
-            waiting[follower] -= 1
-            if waiting[follower] == 0:
-                heapq.heappush(ready, (rank[follower], follower))
-                fresh.add(follower)
-        fresh = {k for k in fresh if not done[k]}
-    return scheduled
+    schedule = _Schedule(tape, order)
+    while len(schedule.done) < len(tape.steps):
+        schedule.run(schedule.next())
+    return list(schedule.done)
+
+
+class _Schedule:
+    """A list schedule under construction.
+
+    Attributes:
+        done: the steps so far, in order.
+        ready, free: heaps of (rank, step): what can run, and what of it does not grow what is alive. A step that is
+            free stays so: all that changes is that values lose readers.
+        left: for each value the readers that did not run.
+    """
+
+    def __init__(self, tape: Tape, order: Sequence[int]) -> None:
+        self.tape, makers = tape, _makers(tape)
+        self.rank = {step: place for place, step in enumerate(order)}
+        self.readers: dict[int, list[int]] = {}
+        self.followers: list[list[int]] = [[] for _ in tape.steps]
+        self.waiting = [0] * len(tape.steps)
+        for number, step in enumerate(tape.steps):
+            for value in step.reads:
+                self.readers.setdefault(value, []).append(number)
+            for maker in {makers[v] for v in step.reads if v in makers}:
+                self.followers[maker].append(number)
+                self.waiting[number] += 1
+        self.left = {value: len(users) for value, users in self.readers.items()}
+        self.done: dict[int, None] = {}
+        self.ready: list[tuple[int, int]] = []
+        self.free: list[tuple[int, int]] = []
+        for number, count in enumerate(self.waiting):
+            if count == 0:
+                self._open(number)
+
+    def _open(self, number: int) -> None:
+        heapq.heappush(self.ready, (self.rank[number], number))
+        self._look(number)
+
+    def _look(self, number: int) -> None:
+        if _growth(self.tape, number, self.left) <= 0:
+            heapq.heappush(self.free, (self.rank[number], number))
+
+    def next(self) -> int:
+        """The first free step, or the first ready one where none is free."""
+        for heap in (self.free, self.ready):
+            while heap and heap[0][1] in self.done:
+                heapq.heappop(heap)
+            if heap:
+                return heap[0][1]
+        raise AssertionError("a step is ready as long as not all are done")
+
+    def run(self, number: int) -> None:
+        """Put a step at the end."""
+        self.done[number] = None
+        for value in self.tape.steps[number].reads:
+            self.left[value] -= 1
+            if self.left[value] == 1:
+                for reader in self.readers[value]:
+                    if reader not in self.done and self.waiting[reader] == 0:
+                        self._look(reader)
+        for follower in self.followers[number]:
+            self.waiting[follower] -= 1
+            if self.waiting[follower] == 0:
+                self._open(follower)
 
 
 def _growth(tape: Tape, number: int, left: dict[int, int]) -> int:

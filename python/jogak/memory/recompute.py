@@ -13,22 +13,22 @@ is there or is computed again later; a fractional knapsack says what that costs 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jogak.memory.folded import fold_plan
+from jogak.memory.moves import MoveFinder
+from jogak.memory.planner import FlatPlans, Planner
 from jogak.memory.tape import Tape
-from jogak.memory.trace import Arrays, Trace, arrays_of, trace
-from jogak.search.jit import Ints
+from jogak.memory.trace import Trace, arrays_of, trace
 
-_LARGEST = 40
-"""Values with most bytes that one round looks at."""
-_TRIED = 6
-"""Of these, the ones whose whole effect is computed."""
-_DEEP = 400
+_SHORT = 1_500
+"""Steps up to which plans that treat every layer by itself are tried beside those that all layers share."""
+_ALIKE = 1.05
+"""How much more a plan may add whose layers are alike."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Plan:
         added_seconds: of the repeats.
         bound_seconds: no plan with this order of first computations adds less.
         fits: whether it keeps to the budget; otherwise it is the lowest that was found.
+        layers: how many layers share one plan; 1 where every step was planned by itself.
     """
 
     sequence: list[int]
@@ -48,18 +49,14 @@ class Plan:
     added_seconds: float
     bound_seconds: float
     fits: bool
-
-
-@dataclass(frozen=True)
-class _Move:
-    steps: tuple[int, ...]
-    before: int
-    seconds: float
-    score: float
+    layers: int = 1
 
 
 def recompute(tape: Tape, order: Sequence[int], budget: int, *, time_limit: float = 20.0, improve: int = 40) -> Plan:
     """Repeat steps so that no position needs more than a budget.
+
+    Layers that are alike get one plan, whose search does not take longer when there are more of them. The sequence is
+    planned as a whole, too, where none is found, and where it is short; it has to be clearly cheaper then.
 
     Args:
         order: every step once.
@@ -67,15 +64,25 @@ def recompute(tape: Tape, order: Sequence[int], budget: int, *, time_limit: floa
         time_limit: seconds; the result does not depend on it unless it runs out.
         improve: how many parts of the plan are solved again.
     """
-    planner = _Planner(tape, arrays_of(tape), budget, time.monotonic() + time_limit)
-    bound = lower_bound(tape, order, budget)
+    deadline = time.monotonic() + time_limit
+    bound, base = lower_bound(tape, order, budget), sum(step.seconds for step in tape.steps)
+    plans = FlatPlans(tape)
+
+    def made(sequence: list[int], layers: int = 1) -> Plan:
+        added, peak = sum(tape.steps[step].seconds for step in sequence) - base, plans.look(sequence).trace.peak
+        return Plan(sequence, peak, added, min(bound, added) if peak <= budget else bound, peak <= budget, layers)
+
+    ordered = replace(tape, steps=[tape.steps[step] for step in order])
+    folded = fold_plan(ordered, budget, time.monotonic() + time_limit / 2, improve)
+    alike = None if folded is None else made([order[step] for step in folded.sequence], folded.layers)
+    if alike is not None and len(tape.steps) > _SHORT:
+        return alike
+    planner = Planner(plans, MoveFinder(tape, budget), deadline)
     sequence = planner.repair(list(order))
-    found = trace(planner.arrays, sequence)
-    if found.peak > budget:
-        return Plan(sequence, found.peak, planner.added(sequence), bound, False)
-    sequence = planner.improve(planner.prune(sequence), improve)
-    peak = trace(planner.arrays, sequence).peak
-    return Plan(sequence, peak, planner.added(sequence), min(bound, planner.added(sequence)), True)
+    if planner.peak(sequence) > budget:
+        return alike or made(sequence)
+    apart = made(planner.improve(planner.prune(sequence), improve))
+    return alike if alike is not None and alike.added_seconds <= _ALIKE * apart.added_seconds else apart
 
 
 def minimum_bytes(tape: Tape) -> int:
@@ -108,167 +115,3 @@ def _knapsack(tape: Tape, found: Trace, position: int, budget: int, seconds: dic
         total += cost * min(1.0, excess / size)
         excess -= size
     return total
-
-
-class _Planner:
-    def __init__(self, tape: Tape, arrays: Arrays, budget: int, deadline: float) -> None:
-        self.tape, self.arrays, self.budget, self.deadline = tape, arrays, budget, deadline
-        self.makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
-        self.seconds = [max(step.seconds, 1e-9) for step in tape.steps]
-        self.base = sum(step.seconds for step in tape.steps)
-        self.price = 1e-12
-
-    def added(self, sequence: Sequence[int]) -> float:
-        """Seconds of the repeats."""
-        return sum(self.tape.steps[step].seconds for step in sequence) - self.base
-
-    def excess(self, found: Trace) -> float:
-        """Bytes above the budget, summed over positions."""
-        return float(np.maximum(found.live - self.budget, 0).sum())
-
-    def repair(self, sequence: list[int]) -> list[int]:
-        """Make moves until the sequence fits, or none helps."""
-        found = trace(self.arrays, sequence)
-        while found.peak > self.budget and time.monotonic() < self.deadline:
-            moved = self._move(sequence, found)
-            if moved is None:
-                break
-            sequence = moved
-            found = trace(self.arrays, sequence)
-        return sequence
-
-    def _move(self, sequence: list[int], found: Trace) -> list[int] | None:
-        """The sequence after the best move at the worst position where one helps."""
-        excess = self.excess(found)
-        tried: set[int] = set()
-        for position in np.argsort(-found.live, kind="stable")[:200]:
-            if found.live[position] <= self.budget:
-                return None
-            if any(abs(int(position) - other) < 12 for other in tried) or len(tried) > 5:
-                continue
-            tried.add(int(position))
-            best: tuple[float, _Move, list[int]] | None = None
-            for move in self._candidates(sequence, found, int(position)):
-                after = [*sequence[: move.before], *move.steps, *sequence[move.before :]]
-                less = excess - self.excess(trace(self.arrays, after))
-                if less > 0 and (best is None or move.seconds / less < best[0]):
-                    best = (move.seconds / less, move, after)
-            if best is not None:
-                self.price = max(best[1].score, 1e-15)
-                return best[2]
-        return None
-
-    def _candidates(self, sequence: list[int], found: Trace, position: int) -> list[_Move]:
-        """The most promising gaps around a position."""
-        following = self._next_uses(sequence, position)
-        alive = np.flatnonzero((found.first < position) & (found.last > position) & (found.first >= 0))
-        sizes = self.arrays.sizes[found.value[alive]]
-        moves: dict[tuple[tuple[int, ...], int], _Move] = {}
-        over = np.cumsum(np.concatenate([[0], found.live > self.budget]))
-        for instance in alive[np.argsort(-sizes, kind="stable")][:_LARGEST]:
-            value = int(found.value[instance])
-            before = following.get(value, -1)
-            if before <= position or self.tape.steps[self.makers[value]].once:
-                continue
-            newest = self._newest(sequence, found, before)
-            for price in (0.0, self.price, 8 * self.price, np.inf):
-                move = self._close(value, before, position, newest, over, price)
-                if move is not None:
-                    known = moves.get((move.steps, before))
-                    if known is None or move.score < known.score:
-                        moves[move.steps, before] = move
-        return sorted(moves.values(), key=lambda move: move.score)[:_TRIED]
-
-    def _next_uses(self, sequence: list[int], position: int) -> dict[int, int]:
-        """For each value its first reader at or behind a position, if it is read before it is made again."""
-        found: dict[int, int] = {}
-        for place in range(position, len(sequence)):
-            step = self.tape.steps[sequence[place]]
-            for value in step.reads:
-                found.setdefault(value, place)
-            for value in step.writes:
-                found.setdefault(value, -1)
-        return found
-
-    def _newest(self, sequence: list[int], found: Trace, before: int) -> dict[int, int]:
-        """The last read of the newest computation of each value in front of a position."""
-        made = np.searchsorted(found.first[self.tape.arguments :], before, side="left") + self.tape.arguments
-        return dict(zip(found.value[:made].tolist(), found.last[:made].tolist(), strict=True))
-
-    def _close(
-        self, value: int, before: int, position: int, newest: dict[int, int], over: Ints, price: float
-    ) -> _Move | None:
-        """What it takes to compute a value again before a position."""
-        steps: set[int] = set()
-        kept: set[int] = set()
-        todo = [self.makers[value]]
-        while todo:
-            number = todo.pop()
-            if number in steps:
-                continue
-            if self.tape.steps[number].once or len(steps) > _DEEP:
-                return None
-            steps.add(number)
-            for read in self.tape.steps[number].reads:
-                if read < self.tape.arguments or newest[read] >= before or self.makers[read] in steps or read in kept:
-                    continue
-                maker = self.makers[read]
-                crosses = over[before] - over[max(newest[read], 0)] > 0
-                keep = price * self.tape.sizes[read] if crosses else 0.0
-                if self.tape.steps[maker].once or keep <= self._again(maker, before, newest):
-                    kept.add(read)
-                else:
-                    todo.append(maker)
-        kept = {read for read in kept if self.makers[read] not in steps}
-        net = self.tape.sizes[value] - sum(self.tape.sizes[read] for read in kept if newest[read] < position)
-        seconds = sum(self.seconds[number] for number in steps)
-        return _Move(tuple(sorted(steps)), before, seconds, seconds / net) if net > 0 else None
-
-    def _again(self, maker: int, before: int, newest: dict[int, int]) -> float:
-        """About what it takes to run a step again: its own time, and that of what it needs one level further."""
-        total = self.seconds[maker]
-        for read in self.tape.steps[maker].reads:
-            if read >= self.tape.arguments and newest[read] < before:
-                total += self.seconds[self.makers[read]]
-        return total
-
-    def prune(self, sequence: list[int]) -> list[int]:
-        """Without the repeats that the budget does not need, dearest first."""
-        marked = list(enumerate(sequence))
-        for place in sorted(_repeats(sequence), key=lambda p: -self.tape.steps[sequence[p]].seconds):
-            if time.monotonic() > self.deadline:
-                break
-            shorter = [entry for entry in marked if entry[0] != place]
-            if trace(self.arrays, [step for _, step in shorter]).peak <= self.budget:
-                marked = shorter
-        return [step for _, step in marked]
-
-    def improve(self, sequence: list[int], rounds: int) -> list[int]:
-        """Tear repeats out of a plan and repair it; keep what is cheaper."""
-        draw = random.Random(0)
-        best = self.added(sequence)
-        for _ in range(rounds):
-            repeats = _repeats(sequence)
-            if not repeats or time.monotonic() > self.deadline:
-                break
-            center = draw.choice(repeats)
-            nearby = sorted(repeats, key=lambda p: abs(p - center))[: draw.randint(1, max(2, len(repeats) // 8))]
-            torn = [step for place, step in enumerate(sequence) if place not in set(nearby)]
-            other = self.repair(torn)
-            if trace(self.arrays, other).peak > self.budget:
-                continue
-            other = self.prune(other) if self.added(other) < 1.1 * best else other
-            if self.added(other) < best * (1 - 1e-9):
-                sequence, best = other, self.added(other)
-        return sequence
-
-
-def _repeats(sequence: Sequence[int]) -> list[int]:
-    """Positions of computations that are not the first of their step."""
-    seen: set[int] = set()
-    found: list[int] = []
-    for place, step in enumerate(sequence):
-        if step in seen:
-            found.append(place)
-        seen.add(step)
-    return found

@@ -66,7 +66,7 @@ def _rows(rows: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
     return start, np.asarray([item for row in rows for item in row], dtype=np.int64)
 
 
-def trace(arrays: Arrays, sequence: Sequence[int]) -> Trace:
+def trace(arrays: Arrays, sequence: Sequence[int] | Ints) -> Trace:
     """Live bytes and lifetimes of a sequence, by the rules of `jogak.memory.tape`."""
     order = np.asarray(sequence, dtype=np.int64)
     made = arrays.arguments + int(np.sum(arrays.write_start[order + 1] - arrays.write_start[order]))

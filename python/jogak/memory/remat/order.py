@@ -6,9 +6,9 @@ set had to be dropped, the search is the exact dynamic program over all orders.
 
 from __future__ import annotations
 
-import heapq
 from typing import NamedTuple
 
+from jogak.memory.beam import beam_search, unwind
 from jogak.memory.remat.graph import RematGraph
 from jogak.memory.remat.sequence import simulate_sequence
 
@@ -33,6 +33,11 @@ class _State(NamedTuple):
     ready: tuple[int, ...]
     trail: tuple[int, object] | None
 
+    @property
+    def key(self) -> int:
+        """What is live depends on the finished nodes alone."""
+        return self.done
+
 
 def low_order(graph: RematGraph, budget: int = 0, width: int = 200) -> LowOrder:
     """Find an order with a low peak; never worse than the graph's own.
@@ -54,18 +59,12 @@ def low_order(graph: RematGraph, budget: int = 0, width: int = 200) -> LowOrder:
 def _beam(graph: RematGraph, limit: int, width: int) -> tuple[list[int] | None, bool]:
     """An order whose peak is within the limit, and whether the search saw every order."""
     links = _links(graph)
-    start = _start(graph, links)
-    beam, complete = [start], True
-    for _ in range(len(graph) - len(graph.arguments)):
-        level: dict[int, _State] = {}
-        for state in beam:
-            for after in _steps(graph, state, limit, links):
-                level.setdefault(after.done, after)
-        complete = complete and len(level) <= width
-        beam = heapq.nsmallest(width, level.values(), key=lambda state: (state.live, state.done))
-        if not beam:
-            return None, complete
-    return _unwind(beam[0].trail), complete
+
+    def steps(state: _State) -> list[_State]:
+        return _steps(graph, state, limit, links)
+
+    last, complete = beam_search(_start(graph, links), steps, len(graph) - len(graph.arguments), width)
+    return None if last is None else unwind(last.trail), complete
 
 
 class _Links(NamedTuple):
@@ -116,11 +115,3 @@ def _steps(graph: RematGraph, state: _State, limit: int, links: _Links) -> list[
             return [after]
         found.append(after)
     return found
-
-
-def _unwind(trail: object) -> list[int]:
-    order: list[int] = []
-    while isinstance(trail, tuple):
-        node, trail = trail
-        order.append(node)
-    return order[::-1]

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from jogak.memory.beam import unwind
 from jogak.memory.remat.exact import ExactResult
 from jogak.memory.remat.graph import RematGraph
 
@@ -41,7 +42,7 @@ def solve_states(graph: RematGraph, budget: int, limit: int) -> ExactResult:
     while queue:
         state = heapq.heappop(queue)
         if state.done == search.all:
-            return ExactResult(_unwind(state.trail), state.estimate - graph.total_cost, True)
+            return ExactResult(unwind(state.trail), state.estimate - graph.total_cost, True)
         if (state.done, state.held) in seen:
             continue
         if len(seen) == limit:
@@ -132,11 +133,3 @@ def _ones(bits: int) -> Iterator[int]:
         low = bits & -bits
         yield low.bit_length() - 1
         bits ^= low
-
-
-def _unwind(trail: object) -> list[int]:
-    order: list[int] = []
-    while isinstance(trail, tuple):
-        node, trail = trail
-        order.append(node)
-    return order[::-1]

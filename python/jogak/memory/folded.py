@@ -1,0 +1,241 @@
+"""Plans that all layers share: found on a tape of a few layers, whatever their number.
+
+A pattern says what is computed again in front of a step, in terms of layers: "in front of step k of each layer of the
+backward run, step j of the same layer of the forward run". It unfolds to a sequence of the short tape, whose live bytes
+tell those of the whole (`ShortTape.whole_live`), and to one of the whole tape, whose peak has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from jogak.memory.layers import Layered, ShortTape, find_layers, shorten
+from jogak.memory.moves import Move, MoveFinder
+from jogak.memory.planner import Planner, Repeat, View
+from jogak.memory.tape import Tape
+from jogak.memory.trace import Arrays, arrays_of, trace
+from jogak.search.jit import Ints
+
+Anchor = tuple[int, int]
+"""What repeats stand in front of: (run, number in its period), in each of its layers; or (-1, a step)."""
+Element = tuple[int, int, int]
+"""What is computed again: (run, how many layers further, number in the period); or (-1, 0, a step)."""
+Pattern = Mapping[Anchor, tuple[Element, ...]]
+
+_ALONE = -1
+_FARTHEST = 2
+"""Layers between a repeat and what it stands in front of."""
+_TRIMMED = 16
+"""Elements of a pattern that may end up in a part of the layers."""
+_ATTEMPTS = 3
+"""How often the target is lowered by what the whole tape needs more than the short one told."""
+
+
+class FoldedPlan(NamedTuple):
+    """A sequence for the whole tape.
+
+    Attributes:
+        sequence: steps with repeats.
+        layers: how many layers share one plan.
+    """
+
+    sequence: list[int]
+    layers: int
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """A pattern on a tape.
+
+    Attributes:
+        sequence: steps with repeats.
+        before: for each repeat, in the order of the pattern, the step that it stands in front of.
+        element: for each position the number of the repeat; -1 where a step is computed for the first time.
+        keys: for each repeat its anchor, its number in the row, and the layer.
+    """
+
+    sequence: Ints
+    before: Ints
+    element: Ints
+    keys: list[tuple[Anchor, int, int]]
+
+    @property
+    def first(self) -> Ints:
+        """For each step the position where the repeats in front of it begin."""
+        steps = np.arange(len(self.sequence) - len(self.before))
+        return steps + np.searchsorted(np.sort(self.before), steps, side="left")
+
+
+def unfold(
+    pattern: Pattern,
+    layered: Layered,
+    whole: Ints | None = None,
+    start: Mapping[tuple[Anchor, int], int] | None = None,
+) -> Unfolded:
+    """The sequence of a pattern.
+
+    Args:
+        pattern: numbers of steps alone are those of the short tape.
+        layered: the tape, short or whole.
+        whole: for each step of the short tape that of the whole one; None where `layered` is the short one.
+        start: for some elements of rows the lowest layer in which they are computed again.
+    """
+    count = len(layered.tape.steps)
+    whole = np.arange(count) if whole is None else whole
+    before, steps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    keys: list[tuple[Anchor, int, int]] = []
+    for anchor, row in pattern.items():
+        layers, here = _places(layered, anchor, whole)
+        for number, element in enumerate(row):
+            found = _elements(layered, element, layers, whole)
+            kept = (here >= 0) & (found >= 0) & (layers >= (start or {}).get((anchor, number), layers[0]))
+            before.append(here[kept])
+            steps.append(found[kept])
+            keys += [(anchor, number, layer) for layer in layers[kept].tolist()]
+    where = np.concatenate(before)
+    sequence = np.insert(np.arange(count), where, np.concatenate(steps))
+    return Unfolded(sequence, where, np.insert(np.full(count, -1), where, np.arange(len(where))), keys)
+
+
+def _places(layered: Layered, anchor: Anchor, whole: Ints) -> tuple[Ints, Ints]:
+    """The layers of an anchor, and its step in each of them."""
+    run, at = anchor
+    if run == _ALONE:
+        return np.zeros(1, np.int64), whole[at : at + 1]
+    layers = layered.runs[run].layers
+    return np.arange(layers.start, layers.stop), layered.tables[run][:, at]
+
+
+def _elements(layered: Layered, element: Element, layers: Ints, whole: Ints) -> Ints:
+    """The step of an element for each layer of its anchor; -1 where there is none."""
+    run, distance, at = element
+    if run == _ALONE:
+        return np.full(len(layers), whole[at])
+    rows = layers + distance - layered.runs[run].layers.start
+    inside = (rows >= 0) & (rows < len(layered.tables[run]))
+    return np.where(inside, layered.tables[run][np.where(inside, rows, 0), at], -1)
+
+
+class FoldedPlans:
+    """Patterns as plans; a repeat's key is its anchor and number in the row."""
+
+    def __init__(self, short: ShortTape) -> None:
+        tape = short.layers.tape
+        self.short, self.steps, self.arrays = short, tape.steps, arrays_of(tape)
+        makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+        self.ready = np.array([max((makers.get(v, -1) for v in step.reads), default=-1) for step in tape.steps])
+        """For each step the last of those that make what it reads."""
+
+    def look(self, plan: Pattern) -> View:
+        """The sequence of the short tape, with the live bytes of the whole one."""
+        return self._view(unfold(plan, self.short.layers))
+
+    def _view(self, unfolded: Unfolded) -> View:
+        found = trace(self.arrays, unfolded.sequence)
+        whole = self.short.whole_live(found.live, unfolded.first)
+        return View(unfolded.sequence.tolist(), replace(found, live=whole))
+
+    def insert(self, plan: Pattern, move: Move) -> tuple[Pattern, float] | None:
+        """The pattern with a move of one layer in every layer."""
+        anchor, number, layer = self._origin(plan, move.before)
+        elements: list[Element] = []
+        for step in move.steps:
+            place = self.short.layers.place[step]
+            if anchor[0] == _ALONE or place is None:
+                elements.append((_ALONE, 0, step))
+            elif abs(place[1] - layer) > _FARTHEST:
+                return None
+            else:
+                elements.append((place[0], place[1] - layer, place[2]))
+        row = plan.get(anchor, ())
+        made = {**plan, anchor: (*row[:number], *elements, *row[number:])}
+        after = unfold(made, self.short.layers)
+        repeated = after.sequence[after.element >= 0]
+        if not np.all(self.ready[repeated] < after.before[after.element[after.element >= 0]]):
+            return None  # in some layer it would come before what it reads
+        return made, move.seconds * self._layers(anchor)
+
+    def _origin(self, plan: Pattern, position: int) -> tuple[Anchor, int, int]:
+        """The anchor of a position, the number in its row that something in front of it gets, and the layer."""
+        unfolded = unfold(plan, self.short.layers)
+        element = int(unfolded.element[position])
+        if element >= 0:
+            return unfolded.keys[element]
+        step = int(unfolded.sequence[position])
+        place = self.short.layers.place[step]
+        anchor = (_ALONE, step) if place is None else (place[0], place[2])
+        return anchor, len(plan.get(anchor, ())), 0 if place is None else place[1]
+
+    def _layers(self, anchor: Anchor) -> int:
+        """Layers in which the row of an anchor stands, in the whole tape."""
+        return 1 if anchor[0] == _ALONE else self.short.layers.runs[anchor[0]].count
+
+    def repeats(self, plan: Pattern) -> list[Repeat]:
+        """The elements of all rows, each with its seconds in all layers."""
+        found: dict[tuple[Anchor, int], Repeat] = {}
+        unfolded = unfold(plan, self.short.layers)
+        for position in np.flatnonzero(unfolded.element >= 0).tolist():
+            anchor, number, _ = unfolded.keys[int(unfolded.element[position])]
+            seconds = self.steps[int(unfolded.sequence[position])].seconds * self._layers(anchor)
+            found.setdefault((anchor, number), Repeat(position, (anchor, number), seconds))
+        return list(found.values())
+
+    def without(self, plan: Pattern, keys: Collection[Hashable]) -> Pattern:
+        """The pattern without some elements."""
+        return {
+            anchor: tuple(element for number, element in enumerate(row) if (anchor, number) not in keys)
+            for anchor, row in plan.items()
+        }
+
+
+def trim(pattern: Pattern, plans: FoldedPlans, whole: Layered, arrays: Arrays, budget: int) -> Unfolded:
+    """The whole sequence of a pattern, its dearest elements in as few layers as the budget needs.
+
+    Layers stay alike but for those elements: the last bytes are in part of the layers.
+    """
+    steps = np.asarray(plans.short.whole)
+    start: dict[tuple[Anchor, int], int] = {}
+
+    def fits(chosen: Mapping[tuple[Anchor, int], int]) -> bool:
+        return trace(arrays, unfold(pattern, whole, steps, chosen).sequence).peak <= budget
+
+    repeats = sorted(plans.repeats(pattern), key=lambda repeat: -repeat.seconds)
+    keys: list[tuple[Anchor, int]] = [repeat.key for repeat in repeats]  # type: ignore[misc]
+    for key in [key for key in keys if key[0][0] != _ALONE][:_TRIMMED]:
+        low, high = whole.runs[key[0][0]].layers.start, whole.runs[key[0][0]].layers.stop
+        while low < high:  # it fits when the element begins at `low`
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits({**start, key: middle}) else (low, middle - 1)
+        start[key] = low
+    return unfold(pattern, whole, steps, start)
+
+
+def fold_plan(tape: Tape, budget: int, deadline: float, improve: int) -> FoldedPlan | None:
+    """A sequence whose layers are alike and whose peak, on the whole tape, is within a budget; None if none is found.
+
+    Args:
+        tape: in the order that first computations keep.
+        budget: bytes.
+        deadline: of `time.monotonic()`.
+        improve: how many parts of the pattern are solved again.
+    """
+    whole = find_layers(tape)
+    short = None if whole is None else shorten(whole)
+    if whole is None or short is None:
+        return None
+    arrays, plans, target = arrays_of(tape), FoldedPlans(short), budget
+    for _ in range(_ATTEMPTS):
+        planner = Planner(plans, MoveFinder(short.layers.tape, target), deadline)
+        pattern = planner.repair({})
+        if planner.peak(pattern) > target:
+            return None
+        pattern = planner.improve(planner.prune(pattern), improve)
+        peak = trace(arrays, unfold(pattern, whole, np.asarray(short.whole)).sequence).peak
+        if peak <= budget:
+            return FoldedPlan(trim(pattern, plans, whole, arrays, budget).sequence.tolist(), short.layer_count)
+        target -= peak - budget
+    return None
