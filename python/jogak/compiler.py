@@ -23,7 +23,9 @@ from jogak.ir.grid import declare_mesh, find_mesh
 from jogak.ir.module import main_function
 from jogak.ir.options import format_value
 from jogak.ir.pass_manager import run_pipeline
-from jogak.ir.pipelines import NORMALIZE, fit_pipeline, partition_pipeline
+from jogak.ir.pipelines import NORMALIZE, fit_pipeline, micro_batch_pipeline, partition_pipeline
+from jogak.microbatch.choose import Tried
+from jogak.microbatch.driver import Finished, Phases, refuse_with_hint, search_micro_batches
 from jogak.registry import Registry, registry_of
 from jogak.report.coverage import Coverage, coverage
 from jogak.report.memory import recomputed
@@ -58,6 +60,9 @@ class Compilation:
         promise: the prediction for one device; None before the partition phase.
         search: what the search found; None when it decided nothing.
         remat: what is computed again so that it fits; None when nothing is.
+        whole: the program before it was cut into micro-batches or sharded, where their number is open or fixed.
+        micro_batches: the numbers of micro-batches that were tried; empty when the number was given.
+        finished: the phases behind `shard`, where they had to be run to choose between plans.
         seconds: wall time of each phase.
         diagnostics: warnings and remarks of the passes.
     """
@@ -74,6 +79,9 @@ class Compilation:
     promise: Promise | None = None
     search: SearchReport | None = None
     remat: dict[str, Any] | None = None
+    whole: ir.Module | None = None
+    micro_batches: Sequence[Tried] = ()
+    finished: Finished | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
@@ -199,31 +207,66 @@ def _require_no_fallback(made: Compilation) -> None:
 
 
 def _normalize(made: Compilation, registry: Registry) -> None:
-    if not _is_annotated(made.program):
-        _run(made, made.program, NORMALIZE, registry)
+    if _is_annotated(made.program):
+        return
+    _run(made, made.program, NORMALIZE, registry)
+    if made.configuration.options.training:
+        made.whole = made.program.operation.clone()
+    if made.configuration.micro_batches is not None:
+        _cut(made, made.configuration.micro_batches, registry)
+
+
+def _cut(made: Compilation, count: int, registry: Registry) -> None:
+    """Let the program take its batch in parts."""
+    if count > 1:
+        _run(made, made.program, micro_batch_pipeline(count), registry)
+    made.configuration = replace(made.configuration, micro_batches=count)
+
+
+def _phases(registry: Registry) -> Phases:
+    return Phases(
+        lambda made, count: _cut(made, count, registry),
+        lambda made: _plan(made, registry),
+        lambda made: _partition(made, registry),
+        lambda made: _fit_to_budget(made, registry),
+    )
 
 
 def _shard(made: Compilation, registry: Registry) -> None:
     function = main_function(made.program).operation
     annotated = _is_annotated(made.program)
     declared = find_mesh(made.program)
-    if not annotated or declared is None:
+    if annotated and declared is None:
         declare_mesh(made.program, made.mesh)
-    elif declared != made.mesh:
+    elif annotated and declared != made.mesh:
         raise JogakError(
             f"the program is annotated for the mesh {declared}, not {made.mesh}",
             where=made.configuration.model,
             hint=f"give --mesh {declared}",
         )
-    reading = read_graph(function, registry.rules())
-    made.coverage = coverage(reading.graph)
-    constraints = _constraints(made.configuration)
+    made.coverage = coverage(read_graph(function, registry.rules()).graph)
     if annotated:
-        _refuse(constraints, made.configuration.model)
+        _refuse(made.configuration)
         return
+    if made.configuration.searched != "nothing" and made.configuration.micro_batches is None:
+        search_micro_batches(made, _phases(registry))
+        return
+    made.configuration = replace(made.configuration, micro_batches=made.configuration.micro_batches or 1)
+    try:
+        _plan(made, registry)
+    except PassFailed as error:
+        refuse_with_hint(error, made, made.whole, _phases(registry))
+
+
+def _plan(made: Compilation, registry: Registry) -> None:
+    """Give every value a sharding: by search, or by propagating what is constrained."""
+    constraints = _constraints(made.configuration)
     if made.configuration.searched != "nothing":
         _search(made, constraints, registry)
         return
+    declare_mesh(made.program, made.mesh)
+    function = main_function(made.program).operation
+    reading = read_graph(function, registry.rules())
     seeds = resolve(constraints, read_arguments(function), made.mesh, reading.graph)
     write_constraints(function, seeds, reading)
     _run(made, made.program, "builtin.module(jogak-propagate)", registry)
@@ -252,11 +295,13 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
     made.configuration = replace(configuration, mesh=str(made.mesh))
 
 
-def _refuse(constraints: Sequence[Constraint], model: str) -> None:
-    if constraints:
+def _refuse(configuration: Configuration) -> None:
+    given = [source for _, source in configuration.constraints]
+    given += ["--micro-batches"] if (configuration.micro_batches or 1) > 1 else []
+    if given:
         raise JogakError(
-            f"every value of the program has a sharding already, so {constraints[0].source} would mean nothing",
-            where=model,
+            f"every value of the program has a sharding already, so {given[0]} would mean nothing",
+            where=configuration.model,
             hint="edit the jogak.sharding attributes, or start from what --compile-to=normalize prints",
         )
 
@@ -268,6 +313,9 @@ def _is_annotated(module: ir.Module) -> bool:
 
 
 def _partition(made: Compilation, registry: Registry) -> None:
+    if made.finished is not None:
+        made.device, made.promise = made.finished.partitioned
+        return
     made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
     machine, model = format_value(made.configuration.machine), format_value(made.configuration.cost_model)
     _run(made, made.device, partition_pipeline(f"machine={machine} cost-model={model}"), registry)
@@ -275,6 +323,17 @@ def _partition(made: Compilation, registry: Registry) -> None:
 
 
 def _fit(made: Compilation, registry: Registry) -> None:
+    if made.finished is not None:
+        made.device, made.promise = made.finished.fitted
+        made.remat = made.finished.remat
+        return
+    try:
+        _fit_to_budget(made, registry)
+    except PassFailed as error:
+        refuse_with_hint(error, made, made.whole, _phases(registry))
+
+
+def _fit_to_budget(made: Compilation, registry: Registry) -> None:
     assert made.device is not None, "the partition phase made it"
     assert made.promise is not None, "the partition phase made it"
     before = made.promise.peak_memory_bytes

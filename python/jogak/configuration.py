@@ -44,6 +44,7 @@ class Configuration:
         searched: what the search decides. The mesh of a configuration whose mesh is searched says how many devices.
         search_seconds: time limit of the solver on one mesh.
         memory: bytes of a device: `auto` (the machine's), `16GiB`, `0.5x` of the peak, or `min`.
+        micro_batches: parts in which a training step takes its batch; None: as many as the memory asks for.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Configuration:
     searched: Searched = "nothing"
     search_seconds: float = 20.0
     memory: str = "auto"
+    micro_batches: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The form that the manifest holds."""
@@ -72,6 +74,7 @@ class Configuration:
             "searched": self.searched,
             "search_time_limit": self.search_seconds,
             "memory": self.memory,
+            "micro_batches": self.micro_batches,
         }
 
     @staticmethod
@@ -83,9 +86,7 @@ class Configuration:
             optimizer = Optimizer(**{**optimizer, "betas": tuple(optimizer["betas"])})
         constraints = [(pattern, source) for pattern, source in data["constraints"]]
         options = ImportOptions(optimizer=optimizer, **raw)
-        taken = {
-            key: data[key]
-            for key in ("model", "mesh", "target", "plugins", "machine", "cost_model", "searched", "memory")
-        }
+        names = ("model", "mesh", "target", "plugins", "machine", "cost_model", "searched", "memory", "micro_batches")
+        taken = {name: data[name] for name in names}
         limit = data["search_time_limit"]
         return Configuration(options=options, constraints=constraints, search_seconds=limit, **taken)

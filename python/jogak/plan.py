@@ -85,6 +85,7 @@ def compile(
     search: bool | None = None,
     machine: str = DEFAULT_MACHINE,
     memory: str = "auto",
+    micro_batches: int | None = None,
     seed: int = 0,
     target: str = "sim",
 ) -> Plan:
@@ -104,6 +105,7 @@ def compile(
         search: whether the search decides what `shard` leaves open; by default where `shard` gives nothing.
         machine: preset or machine file that prices plans.
         memory: bytes of a device that the program may take, as with `--memory`.
+        micro_batches: parts in which a training step takes its batch; None: as many as the memory asks for.
         seed: of the values that the model does not bring.
         target: what the programs run on.
 
@@ -123,7 +125,15 @@ def compile(
     searched = what_is_searched(search, mesh_given=mesh is not None, constrained=bool(requests))
     placed = f"data={devices}" if mesh is None else str(mesh)
     configuration = Configuration(
-        name, placed, options, requests, target, machine=machine, searched=searched, memory=memory
+        name,
+        placed,
+        options,
+        requests,
+        target,
+        machine=machine,
+        searched=searched,
+        memory=memory,
+        micro_batches=micro_batches,
     )
     with _modes_kept(model):
         return Plan(compile_model(configuration, Model(name, model, tuple(args), dict(kwargs or {}))))

@@ -36,8 +36,5 @@ def explain_infeasible(model: Model, outcome: Outcome, limit: float, share: floa
     )
     factor = max(least / limit, 1.0) if limit else 1.0
     devices = int(np.ceil(mesh.devices * factor))
-    hint = (
-        f"take about {max(devices, mesh.devices + 1)} devices, a smaller batch, "
-        "micro-batches, or a machine with more memory"
-    )
+    hint = f"take about {max(devices, mesh.devices + 1)} devices, a smaller batch, or a machine with more memory"
     return message, hint

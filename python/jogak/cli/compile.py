@@ -40,6 +40,9 @@ def compile_command(
     machine: Annotated[str, typer.Option(help="preset (jogak machine list) or a machine file")] = DEFAULT_MACHINE,
     cost_model: Annotated[str, typer.Option(help="what prices programs (jogak plugins lists them)")] = ROOFLINE,
     memory: Annotated[str, typer.Option(help="of a device: auto (the machine's), 16GiB, 0.5x, min")] = "auto",
+    micro_batches: Annotated[
+        str, typer.Option(help="parts in which a training step takes its batch; auto: as the memory asks for")
+    ] = "auto",
     train: Annotated[str | None, typer.Option(help="make a training step: sgd or adamw")] = None,
     loss: Annotated[str | None, typer.Option(help="loss on the model's output: cross_entropy or mse")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="of the optimizer; 0.001 by default")] = None,
@@ -92,6 +95,7 @@ def compile_command(
         searched,
         search_time_limit,
         memory,
+        _micro_batches(micro_batches),
     )
     registry_of(configuration.plugins).target(target).require()
     if compile_to != PHASES[-1] or output is None:
@@ -123,6 +127,15 @@ def _optimizer(kind: str | None, given: dict[str, Any]) -> Optimizer | None:
             raise UsageError(f"{kind} has no {name}", where=_option(name), hint=f"{kind} takes {known}")
         _check_range(name, value)
     return Optimizer(kind, **given)  # type: ignore[arg-type]
+
+
+def _micro_batches(text: str) -> int | None:
+    """The number that is asked for; None for `auto`."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{text!r} is no number of micro-batches", where="--micro-batches", hint="auto, 1, 2, ...")
+    return int(text)
 
 
 def _option(name: str) -> str:

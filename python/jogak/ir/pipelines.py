@@ -13,6 +13,11 @@ NORMALIZE = (
 """From what the importer gives to few linalg ops whose indexing maps name every dimension."""
 
 
+def micro_batch_pipeline(count: int) -> str:
+    """From a training step on the whole batch to one that takes it in parts."""
+    return f"builtin.module(jogak-micro-batch{{count={count}}},canonicalize,cse)"
+
+
 def partition_pipeline(options: str = "") -> str:
     """From an annotated program to that of one device with few collectives.
 

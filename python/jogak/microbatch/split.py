@@ -11,16 +11,19 @@ from jogak.ir.diagnostics import PassFailed, fail, note, warn
 from jogak.ir.grid import find_mesh
 from jogak.ir.module import main_function
 from jogak.ir.rewrite.build import top_level
+from jogak.microbatch.batch import batch_size, counts
 from jogak.microbatch.reading import read_turn
 from jogak.microbatch.turn import KEPT, one_turn
 from jogak.microbatch.unroll import Unrolled, unroll
 from jogak.plugin import RuleFunction
-from jogak.sharding.annotation import CONSTRAINT
+from jogak.sharding.annotation import CONSTRAINT, read_arguments
 from jogak.sharding.reading import result_attributes
 
 _TOLD = 0.05
 """Share of a micro-batch that other micro-batches wait for, from which on it is told."""
 _LISTED = 3
+_MOST_OPS = 40_000
+"""Programs that would become larger than this are not cut further by themselves."""
 
 
 def split_batch(module: ir.Module, count: int, rules: Mapping[str, RuleFunction]) -> None:
@@ -31,10 +34,7 @@ def split_batch(module: ir.Module, count: int, rules: Mapping[str, RuleFunction]
             batch.
     """
     function = main_function(module).operation
-    roles = [
-        str(ir.StringAttr(each["jogak.role"]).value) for each in result_attributes(function) if "jogak.role" in each
-    ]
-    if "update" not in roles or "output" in roles:
+    if not is_training_step(function):
         fail(function, "micro-batches are for training steps", hint="compile with --train, or without --micro-batches")
     if find_mesh(module) is not None:
         fail(function, "the program is for a mesh already", hint="make micro-batches before the mesh is declared")
@@ -60,6 +60,20 @@ def split_batch(module: ir.Module, count: int, rules: Mapping[str, RuleFunction]
             op.attributes[CONSTRAINT] = op.attributes[KEPT]
             del op.attributes[KEPT]
     _tell(function, made, count)
+
+
+def is_training_step(function: ir.Operation) -> bool:
+    """Whether a program updates arguments, and returns nothing that may hold a part for every row of the batch."""
+    attributes = result_attributes(function)
+    roles = [str(ir.StringAttr(each["jogak.role"]).value) for each in attributes if "jogak.role" in each]
+    return "update" in roles and "output" not in roles
+
+
+def possible_counts(function: ir.Operation) -> list[int]:
+    """Numbers of micro-batches that are worth trying: powers of two that divide the batch, 1 among them."""
+    batch = batch_size(read_arguments(function)) if is_training_step(function) else None
+    most = _MOST_OPS // max(len(top_level(function)), 1)
+    return [1, *(each for each in counts(batch or 1)[1:] if each <= most and each & (each - 1) == 0)]
 
 
 def _tell(function: ir.Operation, made: Unrolled, count: int) -> None:

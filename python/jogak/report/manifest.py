@@ -60,6 +60,7 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "predicted": _predicted(made.promise or Promise(), made),
         "search": None if made.search is None else made.search.to_json(),
         "remat": made.remat,
+        "micro_batches": [each.to_json() for each in made.micro_batches],
         "phases": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in made.seconds.items()],
         "coverage": made.coverage.to_json() if made.coverage else None,
         "warnings": [diagnostic.render() for diagnostic in made.diagnostics],

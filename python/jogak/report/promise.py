@@ -162,7 +162,10 @@ def memory_warning(promised: Promise, machine: Machine, model: str) -> Diagnosti
         f"the predicted peak memory of {peak} bytes ({size(peak)}) a device is more than the {limit} bytes "
         f"({size(limit)}) of machine {machine.name!r}"
     )
-    hint = "shard more of the parameters and inputs, or take more devices or a machine with more memory"
+    hint = (
+        "shard more of the parameters and inputs, give --micro-batches or --memory, "
+        "or take more devices or a machine with more memory"
+    )
     return Diagnostic(Severity.WARNING, message, SourceLocation(scope=model), hint=hint)
 
 

@@ -40,6 +40,8 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
     promise, covered = made.promise, made.coverage
     if made.search is not None:
         lines += made.search.describe()
+    if (made.configuration.micro_batches or 1) > 1:
+        lines.append(f"  micro-batches   {made.configuration.micro_batches}, one after the other, and one update")
     if promise is not None:
         for kind, entry in promise.collectives.items():
             for axes, along in entry["by_axis"].items():

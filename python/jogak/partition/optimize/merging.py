@@ -71,8 +71,26 @@ def merge_reductions(function: ir.Operation) -> int:
         moved = owner_of(op.operands[pair.first])
         merged += moved is not None and moved.name.startswith("shard.") and moved.name != ALL_SLICE
         op, sum_ = _take_out(op, pair)
-        todo += [op, sum_]
+        todo.append(sum_)
+        todo += [user for user in _without_copy(op) if user not in todo] if _is_copy(op) else [op]
     return merged
+
+
+def _is_copy(op: ir.Operation) -> bool:
+    """Whether nothing is left of an op but its operand: it was only the sum."""
+    block = op.regions[0].blocks[0]
+    maps = indexing_maps(op)
+    yielded = next(iter(block.operations)).operation
+    plain = yielded.name == "linalg.yield" and list(yielded.operands) == [block.arguments[0]]
+    return plain and input_count(op) == 1 and maps[0] == maps[1] and op.operands[0].type == op.results[0].type
+
+
+def _without_copy(op: ir.Operation) -> list[ir.Operation]:
+    """Take a copy out; returns the ops that read it, which may be the next of a chain of sums."""
+    users = [use.owner.operation for use in op.results[0].uses]
+    op.results[0].replace_all_uses_with(op.operands[0])
+    op.erase()
+    return [user for user in users if _may_add(user)]
 
 
 def _may_add(op: ir.Operation) -> bool:
