@@ -18,6 +18,9 @@ from jogak.runtime.kernels.generic import Generic
 from jogak.runtime.spec import IndexingMap, Linear, is_projection
 from jogak.runtime.types import is_float
 
+_FILTER = 4
+"""A window of at most this size is a filter even where it is larger than what it slides over: small images."""
+
 
 class Window(NamedTuple):
     """A dimension read at `outer * stride + inner * dilation + start`; `inner` runs over the filter."""
@@ -37,6 +40,8 @@ class Roles(NamedTuple):
     channel: tuple[int, ...]
     feature: tuple[int, ...]
     windows: tuple[Window, ...]
+    backwards: bool
+    """Whether the filter is read from its end: the transposed convolution of the filter as it lies."""
 
 
 class _Operand(NamedTuple):
@@ -74,12 +79,16 @@ def _operand(op: Generic, value: int) -> _Operand | None:
 
 def _roles(op: Generic, data: int, weights: int, output: int) -> Roles | None:
     spec = op.spec
-    if any(not is_projection(spec.maps[k], spec.operands[k].shape) for k in (weights, output)):
+    filters, backwards = _forwards(spec.maps[weights], spec.operands[weights].shape)
+    shapes = [spec.operands[k].shape for k in (weights, output)]
+    if not all(is_projection(*pair) for pair in zip((filters, spec.maps[output]), shapes, strict=True)):
         return None
-    pure, windows = _read_data(spec.maps[data], _loops(spec.maps[weights]), _loops(spec.maps[output]))
+    pure, windows = _read_data(spec.maps[data], _loops(filters), _loops(spec.maps[output]))
     if not 1 <= len(windows) <= 3:
         return None
-    used, made = set(_loops(spec.maps[weights])), set(_loops(spec.maps[output]))
+    used, made = set(_loops(filters)), set(_loops(spec.maps[output]))
+    if backwards and (backwards != {window.inner for window in windows} or any(each.stride > 1 for each in windows)):
+        return None
     sliding = {loop for window in windows for loop in (window.outer, window.inner)}
     roles = Roles(
         batch=tuple(loop for loop in pure if loop in made and loop not in used),
@@ -87,9 +96,21 @@ def _roles(op: Generic, data: int, weights: int, output: int) -> Roles | None:
         channel=tuple(loop for loop in pure if loop not in made and loop in used),
         feature=tuple(sorted((used & made) - set(pure) - sliding)),
         windows=tuple(windows),
+        backwards=bool(backwards),
     )
     named = [*roles.batch, *roles.group, *roles.channel, *roles.feature, *sliding]
     return roles if sorted(named) == list(range(len(spec.sizes))) else None
+
+
+def _forwards(map_: IndexingMap, shape: Sequence[int]) -> tuple[IndexingMap, frozenset[int]]:
+    """A map without reversed dimensions, and the loops of those that it had."""
+    exprs, loops = [], []
+    for expr, size in zip(map_, shape, strict=True):
+        if isinstance(expr, Linear) and len(expr.terms) == 1 and (expr.terms[0][1], expr.constant) == (-1, size - 1):
+            loops.append(expr.terms[0][0])
+            expr = Linear(((expr.terms[0][0], 1),))
+        exprs.append(expr)
+    return tuple(exprs), frozenset(loops)
 
 
 def _loops(map_: IndexingMap) -> list[int]:
@@ -128,7 +149,9 @@ def _convolve(op: Generic, data: _Operand, weights: _Operand, output: int, roles
     sizes = op.spec.sizes
     outer = prod(sizes[window.outer] for window in roles.windows)
     inner = prod(sizes[window.inner] for window in roles.windows)
-    function = _weight_gradient if inner > outer else _forward
+    small = all(sizes[window.inner] <= _FILTER for window in roles.windows)
+    direct = _transposed if roles.backwards else _forward
+    function = _weight_gradient if inner > outer and not small and not roles.backwards else direct
     value, order = function(op, data, weights, roles)
     wanted = _loops(op.spec.maps[output])
     value = value.reshape([sizes[loop] for loop in order])
@@ -152,6 +175,28 @@ def _forward(op: Generic, data: _Operand, weights: _Operand, roles: Roles) -> tu
         stride=[window.stride for window in roles.windows],
         dilation=[window.dilation for window in roles.windows],
         groups=prod(op.spec.sizes[loop] for loop in roles.group),
+    )
+    return value, [*roles.batch, *roles.group, *roles.feature, *outer]
+
+
+def _transposed(op: Generic, data: _Operand, weights: _Operand, roles: Roles) -> tuple[Tensor, list[int]]:
+    """A convolution with a filter that is read from its end, as the gradient of a convolution's input is."""
+    sizes = op.spec.sizes
+    outer = [window.outer for window in roles.windows]
+    inner = [window.inner for window in roles.windows]
+    source = _data(op, data, roles, [roles.batch, roles.group + roles.channel])
+    filters = _merge(op, weights, [roles.group + roles.channel, roles.feature, *([loop] for loop in inner)])
+    rank = len(outer)
+    function = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[rank - 1]
+    value = op.emit.call(
+        function,
+        source,
+        filters,
+        None,
+        stride=[1] * rank,
+        padding=[window.dilation * (sizes[window.inner] - 1) for window in roles.windows],
+        dilation=[window.dilation for window in roles.windows],
+        groups=prod(sizes[loop] for loop in roles.group),
     )
     return value, [*roles.batch, *roles.group, *roles.feature, *outer]
 

@@ -28,7 +28,20 @@ _FRESH = frozenset(
     [
         *("add", "sub", "mul", "truediv", "neg", "exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid", "pow"),
         *("sum", "amax", "amin", "maximum", "minimum", "where", "index_select", "eq", "ne", "lt", "le", "gt", "ge"),
-        *("bmm", "matmul", "conv1d", "conv2d", "conv3d", "slice_scatter", "index_put", "cat", "stack"),
+        *(
+            "bmm",
+            "matmul",
+            "conv1d",
+            "conv2d",
+            "conv3d",
+            "conv_transpose1d",
+            "conv_transpose2d",
+            "conv_transpose3d",
+            "slice_scatter",
+            "index_put",
+            "cat",
+            "stack",
+        ),
     ]
 )
 """Functions whose result never shares memory with an argument."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from jogak.runtime.kernels.build import build
 from jogak.runtime.program import ConstantStep, KernelStep, Program
+from jogak.runtime.reversal import with_reversals
 from jogak.runtime.spec import KernelSpec, LinalgSpec
 from jogak.runtime.types import Precision, dtype_of
 from jogak.sharding.mesh import Mesh
@@ -133,7 +134,7 @@ def write_program(
     """
     writer = _Writer(program, program.mesh or mesh, precision)
     results = [result.value for result in program.results]
-    writer.write(overlap(program.steps, results))
+    writer.write(overlap(with_reversals(program.steps), results))
     functions = ["\n".join(lines) + "\n" for lines in writer.functions.values()]
     if any("run_loop(" in text for text in functions):
         functions.insert(0, loop_source())

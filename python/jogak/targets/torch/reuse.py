@@ -36,7 +36,7 @@ def overwrite(graph: fx.Graph, is_fresh: Fresh) -> None:
         others = list(node.args)
         others.remove(target)
         with graph.inserting_before(node):
-            made = _accumulate(graph, target, others[0]) if method == "add_" else None
+            made = _accumulate(graph, target, others[0], method) if method in ("add_", "sub_") else None
             made = made or graph.call_method(method, (target, *others))
         made.meta["is"] = node.meta["is"]
         node.replace_all_uses_with(made)
@@ -56,16 +56,16 @@ def _target(node: fx.Node, is_fresh: Fresh) -> fx.Node | None:
     return None
 
 
-def _accumulate(graph: fx.Graph, target: fx.Node, added: Any) -> fx.Node | None:
-    """`target += a * 0.1` and `target += a * b * 0.1` in one pass each; None where it is no such product."""
+def _accumulate(graph: fx.Graph, target: fx.Node, added: Any, method: str) -> fx.Node | None:
+    """`target += a * 0.1`, `-=` and `target += a * b * 0.1` in one pass each; None where it is no such product."""
     scaled = _product(added, target)
     if scaled is None or not isinstance(scaled[1], float):
         return None
     factor, scale = scaled
     both = _product(factor, target)
-    if both is not None and all(isinstance(each, fx.Node) for each in both):
+    if method == "add_" and both is not None and all(isinstance(each, fx.Node) for each in both):
         return graph.call_method("addcmul_", (target, *both), {"value": scale})
-    return graph.call_method("add_", (target, factor), {"alpha": scale})
+    return graph.call_method(method, (target, factor), {"alpha": scale})
 
 
 def _product(value: Any, like: fx.Node) -> tuple[Any, Any] | None:
