@@ -125,7 +125,8 @@ def _initial(graph: Graph, mesh: Mesh, seeds: Sequence[Seed]) -> _State:
         for dim, spec in enumerate(seed.dims):
             state.closed[seed.value][dim] |= not spec.open
         if seed.barrier is not None:
-            state.barriers[seed.value] = seed.barrier
+            same = state.barriers.setdefault(seed.value, seed.barrier) is seed.barrier
+            state.barriers[seed.value] = seed.barrier if same else Barrier.CLOSED
     return state
 
 
