@@ -25,6 +25,7 @@ from jogak.sharding.outcome import Propagated
 from jogak.sharding.propagation import propagate
 from jogak.sharding.reading import read_graph
 from jogak.sharding.sharding import Sharding
+from jogak.sharding.telling import describe_conflicts, describe_overruled
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,14 @@ def explain_plan(folder: Path, manifest: Mapping[str, Any]) -> str:
         lines.append("      " + ", ".join(filter(None, [like.cause, like.part, at])))
         lines += [f"      {member}" for member in like.members]
     return "\n".join(lines)
+
+
+def explain_conflicts(explanation: Explanation) -> list[str]:
+    """What propagation could not do for all constraints at once, with the places of both; nothing where it could."""
+    graph, found = explanation.graph, explanation.propagated
+    lines = [f"  {graph.values[each.value].name}: {describe_overruled(each)[0]}" for each in found.overruled]
+    lines += [f"  {text} ({graph.nodes[node].location})" for text, node in describe_conflicts(found, graph)]
+    return ["constraints that meet:", *lines] if lines else []
 
 
 def _arguments(described: Sequence[Mapping[str, Any]]) -> Iterator[str]:
