@@ -23,15 +23,22 @@ class Form(StrEnum):
 class Arithmetic:
     """The arithmetic of one iteration of a kernel.
 
+    What depends on some of the loops only (the logarithm of a sum, subtracted from every element) is a part of an
+    operation an iteration.
+
     Attributes:
         form: of the whole.
-        operations: how many there are.
+        operations: how many arithmetic operations there are.
         special: how many of them are exponentials, logarithms, hyperbolic tangents, ...: the transcendental ones.
+        steps: how many kernels an engine needs that runs each operation by itself.
+        passes: how many results they make, all of an iteration together.
     """
 
     form: Form = Form.VECTOR
     operations: int = 1
-    special: int = 0
+    special: float = 0.0
+    steps: int = 1
+    passes: float = 1.0
 
 
 PLAIN = Arithmetic()

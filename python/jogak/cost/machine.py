@@ -53,6 +53,7 @@ class Device:
         memory_bandwidth: bytes a second, peak.
         flops: element type to operations a second, peak; `f32` is always there.
         kernel_overhead: seconds that each kernel takes besides its work.
+        overheads: the same for forms of arithmetic that take others.
         special_rate: exponentials, logarithms, hyperbolic tangents a second, as achieved.
         fused: whether all the arithmetic of an op is one kernel; otherwise each operation is a pass over memory.
     """
@@ -61,6 +62,7 @@ class Device:
     memory_bandwidth: float
     flops: tuple[tuple[str, float], ...]
     kernel_overhead: float = 0.0
+    overheads: tuple[tuple[str, float], ...] = ()
     special_rate: float = inf
     fused: bool = True
 
@@ -133,6 +135,10 @@ class Machine:
         sizes = [level.size for level in self.levels]
         return None if None in sizes else prod(size for size in sizes if size)
 
+    def overhead(self, form: Form) -> float:
+        """Seconds that a kernel takes besides its work."""
+        return dict(self.device.overheads).get(form, self.device.kernel_overhead)
+
     @property
     def memory_bandwidth(self) -> float:
         """Bytes a second that kernels achieve."""
@@ -201,6 +207,7 @@ class Machine:
             "flops": {element: _finite(self.rate(element)) for element, _ in self.device.flops},
             "memory_bandwidth": _finite(self.memory_bandwidth),
             "kernel_overhead_s": self.device.kernel_overhead,
+            "overheads_s": dict(self.device.overheads),
             "special_rate": _finite(self.device.special_rate),
             "fused": self.device.fused,
             "convolution": self.achieved.convolution or self.achieved.compute,

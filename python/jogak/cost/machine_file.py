@@ -94,6 +94,7 @@ def _machine(data: Mapping[str, Any]) -> Machine:
             device["memory_bandwidth"],
             tuple(device["flops"].items()),
             device.get("kernel_overhead", 0.0),
+            tuple(device.get("overheads", {}).items()),
             device.get("special_rate", inf),
             device.get("fused", True),
         ),

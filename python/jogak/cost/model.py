@@ -101,15 +101,16 @@ class Roofline:
 
     def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
         machine, form = self.machine, arithmetic.form
-        iterations = flops / max(arithmetic.operations, 1)
+        width = ELEMENT_BYTES.get(element, 4)
+        iterations = flops / arithmetic.operations if arithmetic.operations else bytes_ / (2 * width)
         special = arithmetic.special * iterations / machine.device.special_rate
         busy = flops / machine.rate(element, form)
         if machine.device.fused or form is not Form.VECTOR:
-            return machine.device.kernel_overhead + max(busy, special, bytes_ / machine.memory_bandwidth)
+            return machine.overhead(form) + max(busy, special, bytes_ / machine.memory_bandwidth)
         # Every operation is a pass of its own: the results between them are written, and read again.
-        between = max(arithmetic.operations - 1, 0)
-        moved = bytes_ + 2 * between * iterations * ELEMENT_BYTES.get(element, 4)
-        return (1 + between) * machine.device.kernel_overhead + max(busy, moved / machine.memory_bandwidth) + special
+        moved = bytes_ + 2 * max(arithmetic.passes - 1, 0) * iterations * width
+        overhead = max(arithmetic.steps, 1) * machine.overhead(form)
+        return overhead + max(busy, moved / machine.memory_bandwidth) + special
 
     def copy(self, bytes_: float) -> float:
         return self.machine.device.kernel_overhead + 2 * bytes_ / self.machine.memory_bandwidth

@@ -222,9 +222,31 @@ def arithmetic_of(op: ir.Operation) -> Arithmetic:
     """What one iteration of an op does: a sum of products of different tensors is a contraction or a convolution."""
     if op.name != "linalg.generic":
         return PLAIN
-    inner = [each.operation for each in op.regions[0].blocks[0].operations]
-    special = sum(each.name in SPECIAL for each in inner)
-    return Arithmetic(_form(Structured(op), {each.name for each in inner}), region_arithmetic(op), special)
+    form = Structured(op)
+    weights = _weights(form)
+    special = sum(weight for inner, weight in weights if inner.name in SPECIAL)
+    names = {inner.name for inner, _ in weights}
+    passes = sum(weight for _, weight in weights)
+    return Arithmetic(_form(form, names), region_arithmetic(op), special, len(weights), passes)
+
+
+def _weights(op: Structured) -> list[tuple[ir.Operation, float]]:
+    """The ops of a region that make something of tensors, each with its share of the iterations."""
+    sizes = [max(size, 1) for size in op.sizes]
+    loops: dict[ir.Value, frozenset[int]] = {}
+    for argument, exprs in zip(op.body.arguments, op.maps, strict=True):
+        known = [expr.terms if expr is not None else tuple((loop, 1) for loop in range(len(sizes))) for expr in exprs]
+        loops[argument] = frozenset(loop for terms in known for loop, _ in terms)
+    found = []
+    for view in op.body.operations:
+        inner = view.operation
+        own = frozenset[int]().union(*(loops.get(value, frozenset()) for value in inner.operands))
+        if inner.name == "linalg.index":
+            own = frozenset([int(ir.IntegerAttr(inner.attributes["dim"]).value)])
+        loops |= dict.fromkeys(inner.results, own)
+        if inner.name in ("arith.select", "tensor.extract") or _is_arithmetic(inner):
+            found.append((inner, prod(sizes[loop] for loop in own) / prod(sizes)))
+    return found
 
 
 def _form(op: Structured, names: set[str]) -> Form:

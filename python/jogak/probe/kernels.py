@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 
 import torch
 from torch import Tensor
@@ -24,6 +26,10 @@ CONVOLUTIONS = ((4, 32, 32, 32), (4, 64, 64, 16), (4, 128, 128, 8), (4, 256, 256
 ELEMENTS = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
 """Sizes of vectors."""
 SPECIAL_ELEMENTS = 1 << 18
+SMALL = 64
+"""How many different small tensors calls are made on."""
+WORKING_SET = 1 << 25
+"""Bytes of the operands of a measurement."""
 DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -54,7 +60,7 @@ def cases(scale: float = 1.0) -> Iterator[Case]:
     Args:
         scale: of all sizes; below 1 for a quick look.
     """
-    yield _overhead()
+    yield from _overheads()
     for element in DTYPES:
         for sizes in MATMULS if element == "f32" else MATMULS[2:4]:
             yield _matmul(element, [_scaled(size, scale) for size in sizes])
@@ -68,19 +74,55 @@ def _scaled(size: int, scale: float) -> int:
     return max(8, int(size * scale))
 
 
-def _overhead() -> Case:
-    a, b = torch.rand(8), torch.rand(8)
-    return Case(OVERHEAD, "add of 8", "f32", 8, 96, lambda: a + b)
+def _overheads() -> Iterator[Case]:
+    """What calls cost besides their work: on small tensors, different ones each time, as in a program."""
+    few = [(torch.rand(4, 8), torch.rand(4, 8)) for _ in range(SMALL)]
+    images = [(torch.rand(1, 8, 4, 4), torch.rand(8, 8, 3, 3)) for _ in range(SMALL)]
+    vectors = cycle([call for pair in few for call in _small(*pair)])
+    products = cycle([partial(torch.einsum, "ab,cb->ac", a, b) for a, b in few])
+    windows = cycle([call for data, weight in images for call in _small_windows(data, weight)])
+    for form, calls in ((VECTOR, vectors), (CONTRACTION, products), (CONVOLUTION, windows)):
+        yield Case(OVERHEAD, form, "f32", 32, 384, lambda calls=calls: next(calls)())  # type: ignore[misc]
+
+
+def _small(a: Tensor, b: Tensor) -> list[Call]:
+    """Vector operations as programs have them."""
+    row = a[0]
+    return [
+        lambda: a + b,
+        lambda: a.sum(1, keepdim=True),
+        lambda: a - row.reshape(1, 8),
+        lambda: torch.where(a > b, a, 0.0),
+        lambda: torch.rsqrt(a),
+        lambda: a.reshape(2, 2, 8) * 0.5,
+    ]
+
+
+def _small_windows(data: Tensor, weight: Tensor) -> list[Call]:
+    made = functional.conv2d(data, weight, padding=1)
+    both = ([True, False, False], [False, True, False])
+    return [
+        partial(functional.conv2d, data, weight, padding=1),
+        *(_backward(made, data, weight, each) for each in both),
+    ]
+
+
+def _in_turn(make: Callable[[], tuple[Tensor, ...]], call: Callable[..., object]) -> Call:
+    """A call on other operands every time, so that no cache holds them: in a program they were made long before."""
+    first = make()
+    count = max(2, min(64, WORKING_SET // sum(each.nbytes for each in first)))
+    operands = cycle([first, *(make() for _ in range(count - 1))])
+    return lambda: call(*next(operands))
 
 
 def _matmul(element: str, sizes: Sequence[int]) -> Case:
     dtype = DTYPES[element]
     m, k, n = sizes
-    a, b = torch.rand(m, k).to(dtype), torch.rand(n, k).to(dtype)
     moved = (m * k + n * k + m * n) * dtype.itemsize
-    return Case(
-        CONTRACTION, f"matmul {m}x{k}x{n}", element, 2.0 * m * k * n, moved, lambda: torch.einsum("ab,cb->ac", a, b)
+    call = _in_turn(
+        lambda: (torch.rand(m, k).to(dtype), torch.rand(n, k).to(dtype)), lambda a, b: torch.einsum("ab,cb->ac", a, b)
     )
+    return Case(CONTRACTION, f"matmul {m}x{k}x{n}", element, 2.0 * m * k * n, moved, call)
 
 
 def _convolution(images: int, into: int, out: int, side: int) -> Iterator[Case]:
@@ -111,15 +153,17 @@ def _backward(made: Tensor, data: Tensor, weight: Tensor, mask: list[bool]) -> C
 
 
 def _vector(count: int, special: bool) -> Iterator[Case]:
-    a, b = torch.rand(count), torch.rand(count)
-    rows = a[: count // 64 * 64].view(-1, 64)
-    plain: Sequence[tuple[str, str, int, Call]] = (
-        (VECTOR, "add", 12, lambda: a + b),
-        (VECTOR, "multiply in place", 12, lambda: a.mul_(b)),
-        (VECTOR, "sum of rows", 4, lambda: rows.sum(1)),
-        (SPECIAL, "exponential", 8, lambda: torch.exp(a)),
-        (SPECIAL, "hyperbolic tangent", 8, lambda: torch.tanh(a)),
+    count = count // 64 * 64 or 64
+    two = lambda: (torch.rand(count), torch.rand(count))  # noqa: E731
+    plain: Sequence[tuple[str, str, int, Callable[[Tensor, Tensor], object]]] = (
+        (VECTOR, "add", 12, lambda a, b: a + b),
+        (VECTOR, "add in place", 12, lambda a, b: a.add_(b)),
+        (VECTOR, "sum of rows", 4, lambda a, b: a.view(-1, 64).sum(1)),
+        (SPECIAL, "exponential", 8, lambda a, b: torch.exp(a)),
+        (SPECIAL, "logarithm", 8, lambda a, b: torch.log(a)),
+        (SPECIAL, "error function", 8, lambda a, b: torch.erf(a)),
+        (SPECIAL, "hyperbolic tangent", 8, lambda a, b: torch.tanh(a)),
     )
     for work, name, moved, call in plain:
         if work == VECTOR or special:
-            yield Case(work, f"{name} of {count}", "f32", count, float(moved * count), call)
+            yield Case(work, f"{name} of {count}", "f32", count, float(moved * count), _in_turn(two, call))

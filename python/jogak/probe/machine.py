@@ -77,12 +77,14 @@ def _device(host: Host, ranks: int, kernels: Sequence[KernelTime]) -> Iterator[s
     vectors = sorted((each for each in kernels if each.work == VECTOR), key=lambda each: each.flops)
     streams = [each.bytes / each.seconds for each in vectors if each.flops * LARGE >= vectors[-1].flops]
     special = [each.flops / each.seconds for each in kernels if each.work == SPECIAL]
-    overhead = next(each.seconds for each in kernels if each.work == OVERHEAD)
+    overheads = {each.name: each.seconds for each in kernels if each.work == OVERHEAD}
     yield from ("", "[device]", f"memory_bytes = {host.memory_bytes // ranks}")
     yield f"memory_bandwidth = {max(streams):.4g}"
-    yield f"kernel_overhead = {overhead:.3g}"
+    yield f"kernel_overhead = {overheads[VECTOR]:.3g}"
     yield f"special_rate = {geometric_mean(special):.4g}"
     yield "fused = false # PyTorch without a compiler runs each operation of an op by itself"
+    yield from ("", "[device.overheads]")
+    yield from (f"{form} = {seconds:.3g}" for form, seconds in overheads.items() if form != VECTOR)
     yield from ("", "[device.flops]", *(f"{element} = {rate:.4g}" for element, rate in peaks.items()))
     yield from ("", "[achieved]", f"compute = {geometric_mean(products['f32']) / peaks['f32']:.3f}")
     yield f"convolution = {geometric_mean(windows) / peaks['f32']:.3f}"

@@ -21,7 +21,9 @@ from jogak.targets.distributed.rank.mesh import Axes, Mesh
 TIMEOUT = 60.0
 ROUNDS = 3
 """How often everything is measured; the fastest round counts, since others may use the machine for a moment."""
-BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 22)
+BETWEEN = 1 << 20
+"""Elements that a kernel between two collectives reads and writes."""
+BYTES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 22, 1 << 24)
 """Sizes of collectives."""
 
 
@@ -158,17 +160,24 @@ def _together(call: Call, seconds: float) -> tuple[float, float]:
         call()
     once = torch.tensor([(time.perf_counter() - start) / 3], dtype=torch.float64)
     dist.all_reduce(once, dist.ReduceOp.MAX)
-    count = int(min(max(seconds / float(once), 3), 1000))
+    count = int(min(max(seconds / float(once), 3), 100))
     rounds = [_repeated(call, count) for _ in range(ROUNDS)]
     return min(_mean(wall) for wall, _ in rounds), min(_mean(processor) for _, processor in rounds)
 
 
 def _repeated(call: Call, count: int) -> tuple[float, float]:
+    """One call after another with kernels between them, as in a program: threads sleep, caches hold other things."""
+    left, right, square = torch.zeros(BETWEEN), torch.zeros(BETWEEN), torch.zeros(256, 256)
+    wall = processor = 0.0
     dist.barrier()
-    start, processor = time.perf_counter(), time.process_time()
     for _ in range(count):
+        left.add_(right)
+        torch.mm(square, square)
+        start, used = time.perf_counter(), time.process_time()
         call()
-    return (time.perf_counter() - start) / count, (time.process_time() - processor) / count
+        wall += time.perf_counter() - start
+        processor += time.process_time() - used
+    return wall / count, processor / count
 
 
 if __name__ == "__main__":

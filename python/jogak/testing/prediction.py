@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +64,35 @@ def plans(model: str, processes: int) -> Iterator[Asked]:
 def compile_plan(spec: str, train: str, asked: Asked, processes: int, machine: Path, folder: Path) -> None:
     """Compile one plan into a folder."""
     options = ImportOptions(Optimizer(train))  # type: ignore[arg-type]
-    common = {"target": "torch", "machine": str(machine), "search_time_limit": 10.0}
+    common = Configuration(spec, "", options, target="torch", machine=str(machine), search_seconds=10.0)
     if asked.mesh is None:
-        configuration = Configuration(spec, f"data={processes}", options, [], searched="mesh", **common)  # type: ignore[arg-type]
+        configuration = replace(common, mesh=f"data={processes}", searched="mesh")
     else:
-        constraints = list(_constraints(spec, options, asked, Mesh.parse(asked.mesh)))
-        configuration = Configuration(spec, asked.mesh, options, constraints, searched="plan", **common)  # type: ignore[arg-type]
+        mesh = Mesh.parse(asked.mesh)
+        constraints = list(_constraints(spec, options, asked, mesh))
+        split = ",".join(f"{axis}={size_}" for axis, size_ in mesh.sizes.items() if size_ > 1)
+        configuration = replace(common, mesh=split, constraints=constraints, searched="plan")
     write_output(compile_configuration(configuration), folder)
 
 
 def _constraints(spec: str, options: ImportOptions, asked: Asked, mesh: Mesh) -> Iterator[tuple[str, str]]:
     arguments = _arguments(spec, options)
     for seed in expert_seeds(asked.plan, arguments, mesh):
-        placed = Sharding(tuple(dim.axes for dim in seed.dims))
-        yield f"{arguments[seed.value].name}={placed}", asked.plan
+        argument = arguments[seed.value]
+        dims = [tuple(axis for axis in dim.axes if mesh.sizes[axis] > 1) for dim in seed.dims]
+        placed = Sharding(tuple(_as_the_user_knows_it(dims, argument)))
+        yield f"{argument.name}={placed}", asked.plan
+
+
+def _as_the_user_knows_it(dims: Sequence[tuple[str, ...]], argument: Argument) -> Iterator[tuple[str, ...]]:
+    """The axes of the dimensions that a parameter has in PyTorch: of a fused projection the program made two of one."""
+    parts = list(zip(argument.shape, dims, strict=True))
+    for size_ in argument.logical:
+        held, axes = parts.pop(0)
+        while held < size_:
+            part, own = parts.pop(0)
+            held, axes = held * part, axes + own
+        yield axes
 
 
 def _arguments(spec: str, options: ImportOptions) -> Sequence[Argument]:

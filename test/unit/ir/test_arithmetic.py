@@ -21,6 +21,7 @@ func.func @main({arguments}) -> tensor<{result}> {{
 }}
 """
 EXPONENTIAL = "%e = math.exp %x : f32\n %s = arith.addf %e, %x : f32\n linalg.yield %s : f32"
+LOGARITHM = "%l = math.log %y : f32\n %s = arith.subf %x, %l : f32\n linalg.yield %s : f32"
 PRODUCTS = "%m = arith.mulf %x, %y : f32\n %s = arith.addf %m, %acc : f32\n linalg.yield %s : f32"
 
 
@@ -42,7 +43,7 @@ CASES = {
         generic(
             ["4x8xf32", "8x6xf32"], "4x6xf32", ["(m,n,k)->(m,k)", "(m,n,k)->(k,n)", "(m,n,k)->(m,n)"], "ppr", PRODUCTS
         ),
-        Arithmetic(Form.CONTRACTION, 2, 0),
+        Arithmetic(Form.CONTRACTION, 2, 0, 2, 2),
     ),
     "convolution": (
         generic(
@@ -52,15 +53,19 @@ CASES = {
             "pprr",
             PRODUCTS,
         ),
-        Arithmetic(Form.CONVOLUTION, 2, 0),
+        Arithmetic(Form.CONVOLUTION, 2, 0, 2, 2),
     ),
     "a sum of squares is no contraction": (
         generic(["4x8xf32", "4x8xf32"], "4xf32", ["(m,k)->(m,k)", "(m,k)->(m,k)", "(m,k)->(m)"], "pr", PRODUCTS),
-        Arithmetic(Form.VECTOR, 2, 0),
+        Arithmetic(Form.VECTOR, 2, 0, 2, 2),
+    ),
+    "what is the same for a whole row is computed once": (
+        generic(["4x8xf32", "4xf32"], "4x8xf32", ["(m,k)->(m,k)", "(m,k)->(m)", "(m,k)->(m,k)"], "pp", LOGARITHM),
+        Arithmetic(Form.VECTOR, 2, 1 / 8, 2, 1 + 1 / 8),
     ),
     "exponentials are special": (
         generic(["4xf32"], "4xf32", ["(m) -> (m)"] * 2, "p", EXPONENTIAL),
-        Arithmetic(Form.VECTOR, 2, 1),
+        Arithmetic(Form.VECTOR, 2, 1, 2, 2),
     ),
 }
 

@@ -62,7 +62,8 @@ def test_factors(number, expected):
 
 
 def kernels() -> Iterator[KernelTime]:
-    yield KernelTime(OVERHEAD, "add", "f32", 8, 96, 3e-6)
+    for form, seconds in ((VECTOR, 3e-6), (CONTRACTION, 2e-5)):
+        yield KernelTime(OVERHEAD, form, "f32", 8, 96, seconds)
     for element, rate in (("f32", 5e10), ("f32", 2e10), ("bf16", 2e11)):
         yield KernelTime(CONTRACTION, "matmul", element, 1e9, 1e6, 1e9 / rate)
     yield KernelTime(CONVOLUTION, "convolution", "f32", 1e9, 1e6, 1e9 / 1e11)
@@ -85,6 +86,8 @@ def test_a_machine_file_says_what_was_measured():
     assert machine.rate("f32", Form.CONVOLUTION) == pytest.approx(1e11 / 2, rel=0.01)
     assert machine.memory_bandwidth == pytest.approx(2e10 / 2, rel=0.01)
     assert not machine.overlap
+    assert machine.overhead(Form.CONTRACTION) == pytest.approx(2 * 2e-5)
+    assert machine.overhead(Form.CONVOLUTION) == machine.overhead(Form.VECTOR) == pytest.approx(2 * 3e-6)
     assert text.count("\n# ") == len(list(kernels())) + len(links) + 1
     cost = Roofline(machine, Mesh.parse("data=2,model=2"))
     assert cost.collective("all_reduce", ("data",), 1e6) == pytest.approx(2e-4 + 1e-3, rel=0.01)
@@ -97,7 +100,7 @@ def test_an_engine_without_fusion_goes_over_memory_for_each_operation():
     cost = Roofline(parse_machine(text, "test"), Mesh.parse("data=2"))
     count = 1e6
     once = cost.kernel("f32", count, 12 * count, Arithmetic())
-    thrice = cost.kernel("f32", 3 * count, 12 * count, Arithmetic(operations=3))
+    thrice = cost.kernel("f32", 3 * count, 12 * count, Arithmetic(operations=3, steps=3, passes=3))
     special = cost.kernel("f32", count, 12 * count, Arithmetic(special=1))
     assert once == pytest.approx(3e-6 + 12 * count / 2e10, rel=0.01)
     assert thrice == pytest.approx(9e-6 + (12 + 2 * 2 * 4) * count / 2e10, rel=0.01)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jogak.cli.main import main
-from jogak.targets.distributed.rank.measure import trace
+from jogak.targets.distributed.rank.measure import Recorder, trace
 
 GPT = "zoo:gpt2?layers=1&heads=2&width=32&vocab=64&context=16&sequence=16&batch=4"
 
@@ -29,6 +29,30 @@ def test_a_trace_sees_the_lines_of_one_function_only():
     assert [line - first for line, _, _ in found] == [1, 2, 3, 3]
     walls = [wall for _, wall, _ in found]
     assert walls == sorted(walls)
+
+
+class Silent:
+    """Work that has no future, as some of gloo's."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def get_future(self) -> None:
+        raise RuntimeError("Work::getFuture not implemented.")
+
+    def wait(self) -> None:
+        self.waited += 1
+
+
+def test_work_without_a_future_ends_when_somebody_has_waited() -> None:
+    recorder, work = Recorder(), Silent()
+    given = recorder.started("reduce_scatter", ("data",), 1.0, work)
+    (transfer,) = recorder.transfers
+    before = transfer.end
+    given.wait()
+    assert work.waited == 1
+    assert transfer.end > before
+    assert recorder.started("all_reduce", ("data",), 1.0, None) is None
 
 
 @pytest.mark.slow

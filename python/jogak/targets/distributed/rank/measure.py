@@ -51,12 +51,37 @@ class Recorder:
 
     transfers: list[Transfer] = field(default_factory=list)
 
-    def started(self, kind: str, axes: Axes, start: float, work: Any) -> None:
-        """A collective was started; `work` is what torch.distributed returned, None in a group of one."""
+    def started(self, kind: str, axes: Axes, start: float, work: Any) -> Any:
+        """A collective was started.
+
+        Args:
+            work: what torch.distributed returned; None in a group of one.
+
+        Returns:
+            What to wait for. Some works of gloo tell nobody when they are done; then it is whoever waits that notes it.
+        """
         transfer = Transfer(kind, axes, start, time.perf_counter())
         self.transfers.append(transfer)
-        if work is not None:
+        if work is None:
+            return None
+        try:
             work.get_future().then(lambda _: setattr(transfer, "end", time.perf_counter()))
+        except RuntimeError:
+            return Waited(work, transfer)
+        return work
+
+
+@dataclass
+class Waited:
+    """Work whose end is when somebody has waited for it."""
+
+    work: Any
+    transfer: Transfer
+
+    def wait(self) -> None:
+        """Wait for it."""
+        self.work.wait()
+        self.transfer.end = time.perf_counter()
 
 
 @dataclass(frozen=True)

@@ -262,9 +262,7 @@ class Mesh:
             work = start(group)
         except RuntimeError as error:
             raise CommunicationError(f"{kind} over {', '.join(axes)} failed: {error}") from error
-        if self.recorder is not None:
-            self.recorder.started(kind, axes, begin, work)
-        return work
+        return work if self.recorder is None else self.recorder.started(kind, axes, begin, work)
 
     def _pending(
         self, kind: str, axes: Axes, work: Any, finish: Callable[[], Tensor], kept: Tensor | None = None

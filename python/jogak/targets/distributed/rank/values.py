@@ -84,7 +84,8 @@ class Files(AbstractContextManager["Files"]):
             whole: Tensor = file.get_tensor(name)
             return whole.reshape(list(shape))[window].clone()
         part: Tensor = file.get_slice(name)[window]
-        return part
+        whole_rows = part.untyped_storage().nbytes() == part.nbytes
+        return part if whole_rows else part.clone()  # a slice of columns would keep all of them in memory
 
 
 def window_of(sharding: str, shape: Sequence[int], mesh: Mapping[str, int], position: Mapping[str, int]) -> Window:
