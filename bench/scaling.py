@@ -12,7 +12,7 @@ import gc
 import time
 
 from jogak.autoshard.plan import Program, SearchOptions, pose
-from jogak.autoshard.solving import solve_model
+from jogak.autoshard.solving import Effort, solve_model
 from jogak.autoshard.strategies import kept_of, op_strategies, operands_of, placements, results_of
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import Roofline
@@ -79,7 +79,7 @@ def search(graph: Graph, mesh: Mesh) -> tuple[float, list[str]]:
     folded = time.process_time()
     model = pose(program, Roofline(machine, mesh), (), SearchOptions())
     posed = time.process_time()
-    outcome = solve_model(model, limit=None, time_limit=20)
+    outcome = solve_model(model, Effort(20), limit=None)
     end = time.process_time()
     times = [folded - start, posed - folded, end - posed, end - start]
     numbers = [f"{len(graph.nodes)}", f"{len(model.sites.sites)}"]

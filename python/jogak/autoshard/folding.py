@@ -45,6 +45,8 @@ class Folding:
         argument_stands: for each argument, by position, the value of the argument that stands for it.
         partial: for each value whether an op may leave it as a partial sum.
         kept: for each value whether how it is kept is a decision of its own.
+        updating: for each node whether it is part of the optimizer's update.
+        late: for each value whether only such nodes use it: what brings it to them can wait while others compute.
     """
 
     graph: Graph
@@ -52,6 +54,8 @@ class Folding:
     argument_stands: tuple[int, ...]
     partial: Sequence[bool]
     kept: Sequence[bool]
+    updating: Sequence[bool]
+    late: Sequence[bool]
 
 
 def fold(graph: Graph, marks: Marks, *, layers: bool = True) -> Folding:
@@ -73,7 +77,7 @@ def fold(graph: Graph, marks: Marks, *, layers: bool = True) -> Folding:
         repeated[own[start + place]] = True
     stands, repeated = stands[first], repeated[first]
     arguments = _fold_arguments(classes, marks, stands, repeated)
-    return Folding(graph, stands, arguments, classes.partial, classes.kept)
+    return Folding(graph, stands, arguments, classes.partial, classes.kept, classes.updating, classes.late)
 
 
 def _in_first_micro_batch(graph: Graph, sequence: Sequence[int]) -> Ints:
@@ -96,6 +100,8 @@ class _Classes:
         self.graph = graph
         self.marks = marks
         self.users = _users(graph)
+        self.updating = find_updates(graph)
+        self.late = _late(graph, self.updating)
         self.partial = [False] * len(graph.values)
         self.kept = [False] * len(graph.values)
         types: dict[Hashable, int] = {}
@@ -124,9 +130,59 @@ class _Classes:
                 kept.append((value - node.results[0], self.marks.get(value)))
         read = tuple([None if v is None else types[v] for v in operands])
         same = () if len(set(operands)) == len(operands) else tuple([operands.index(v) for v in operands])
-        made = tuple([types[v] for v in node.results])
-        key = node.op, flow, read, same, made, node.flops, tuple(kept)
+        made = tuple([(types[v], self.late[v]) for v in node.results])
+        key = node.op, flow, read, same, made, node.flops, tuple(kept), self.updating[node.index]
         return self._known.setdefault(key, len(self._known))
+
+
+_MANY = 8
+"""An op that leads to updates of more arguments than this belongs to the model."""
+
+
+def find_updates(graph: Graph) -> list[bool]:
+    """Which ops are the optimizer's: those that read arguments and lead to nothing but their new values.
+
+    Between a gradient and its use there, the rest of the backward pass computes.
+    """
+    leads: list[frozenset[int] | None] = [frozenset()] * len(graph.values)
+    for at, value in enumerate(graph.results):
+        if value is not None:
+            leads[value] = frozenset([graph.arguments[graph.updates[at]]]) if at in graph.updates else None
+    found = [False] * len(graph.nodes)
+    outside = [False] * len(graph.values)
+    for node in reversed(graph.nodes):
+        ends = [leads[value] for value in node.results]
+        reached: frozenset[int] | None = None
+        if None not in ends:
+            reached = frozenset().union(*(end for end in ends if end is not None))
+            reached = reached if len(reached) <= _MANY else None
+        inside = not any(outside[value] for value in node.results)
+        found[node.index] = inside and reached is not None and not reached.isdisjoint(node.operands)
+        for operand in node.operands:
+            if operand is not None:
+                outside[operand] |= not found[node.index]
+                before = leads[operand]
+                leads[operand] = None if reached is None or before is None else before | reached
+    return found
+
+
+def _late(graph: Graph, updating: Sequence[bool]) -> list[bool]:
+    """Values that only optimizer ops use."""
+    late = [False] * len(graph.values)
+    for node in graph.nodes:
+        if updating[node.index]:
+            for operand in node.operands:
+                if operand is not None:
+                    late[operand] = True
+    for node in graph.nodes:
+        if not updating[node.index]:
+            for operand in node.operands:
+                if operand is not None:
+                    late[operand] = False
+    for value in graph.results:
+        if value is not None:
+            late[value] = False
+    return late
 
 
 def _users(graph: Graph) -> list[int]:

@@ -115,5 +115,4 @@ def tie_groups(model: Model, seeds: Sequence[Seed]) -> None:
         for first, second in pairwise(numbers):
             states = len(sites.sites[first])
             tied = np.where(np.eye(states, dtype=bool), 0.0, np.inf)
-            ends = (second, first) if (second, first) in model.edges else (first, second)
-            model.edges[ends] = model.edges.get(ends, 0.0) + tied
+            model.add_edge(first, second, tied)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from jogak.autoshard.model import Model
 from jogak.autoshard.plan import Program, SearchOptions, search_plan
-from jogak.autoshard.solving import Assigned, Outcome
+from jogak.autoshard.solving import Assigned, Outcome, State
 from jogak.cost.model import CostModel
-from jogak.search.incumbent import Progress
 from jogak.sharding.constraints import Seed
 from jogak.sharding.mesh import Mesh
 
@@ -59,7 +58,7 @@ def search_meshes(
     price: Callable[[Mesh], CostModel],
     seeds_on: Callable[[Mesh], Sequence[Seed]],
     options: SearchOptions,
-    progress: Callable[[Mesh, Progress], None] | None = None,
+    progress: Callable[[Mesh, State], None] | None = None,
 ) -> list[Found]:
     """The best plan on each mesh, the fastest first; those on which nothing fits last."""
     found = []
@@ -69,5 +68,5 @@ def search_meshes(
     return sorted(found, key=lambda each: (each.plan is None, each.outcome.objective))
 
 
-def _on(progress: Callable[[Mesh, Progress], None], mesh: Mesh) -> Callable[[Progress], None]:
+def _on(progress: Callable[[Mesh, State], None], mesh: Mesh) -> Callable[[State], None]:
     return lambda state: progress(mesh, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jogak.autoshard.holds import Holds, Lives, find_holds
 from jogak.autoshard.sites import OpSite, Sites, bytes_of, is_free, local_bytes
 from jogak.autoshard.transitions import Transitions
+from jogak.cost.clock import INTERFERENCE, step_seconds
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
 from jogak.sharding.assignment import exchange_seconds, local_share
@@ -22,6 +23,64 @@ from jogak.sharding.strategy import Strategy
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a second of kernels, and one of collectives that can run beside them, counts; one of others counts 1.
+
+    A step takes `exposed + (1 - k) max(compute, hideable) + k (compute + hideable)` seconds, with `k` the interference
+    of both. For each share, `share * compute + (1 - share) * hideable` in place of the maximum is at most that much
+    for every plan, and it is a sum over decisions: what is cheapest in it bounds every plan (Lagrange).
+    """
+
+    compute: float = 1.0
+    hideable: float = 1.0
+
+    @staticmethod
+    def of(share: float) -> Weights:
+        """Those that count the maximum as `share` of the kernels and the rest of the collectives."""
+        return Weights(INTERFERENCE + (1 - INTERFERENCE) * share, 1 - (1 - INTERFERENCE) * share)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a plan takes, in seconds.
+
+    Attributes:
+        compute: kernels.
+        exposed: collectives that something waits for at once.
+        hideable: collectives that can run beside kernels.
+        overlap: whether they do.
+    """
+
+    compute: float
+    exposed: float
+    hideable: float
+    overlap: bool
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step."""
+        if self.overlap:
+            return step_seconds(self.compute, self.exposed, self.hideable)
+        return self.compute + self.exposed + self.hideable
+
+    def weighted(self, weights: Weights) -> float:
+        """Seconds of a step when kernels and collectives count so much."""
+        return weights.compute * self.compute + self.exposed + weights.hideable * self.hideable
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Seconds of collectives between two decisions, for each pair of states."""
+
+    exposed: Floats
+    hideable: Floats
+
+    def weighted(self, weights: Weights) -> Floats:
+        found: Floats = self.exposed + weights.hideable * self.hideable
+        return found
+
+
 @dataclass
 class Model:
     """Decisions with their prices in seconds; a decision is a site with all that it stands for.
@@ -29,27 +88,57 @@ class Model:
     Attributes:
         sites: what is decided.
         compute: for each decision the seconds of each state in kernels, all that it stands for together.
-        communicate: the same for collectives that no edge has.
-        edges: (decision, decision) to seconds for each pair of states, all links together.
+        exposed: the same for collectives that no edge has.
+        hideable: the same for those that can run beside kernels.
+        edges: (decision, decision) to seconds of collectives for each pair of states, all links together: those that
+            something waits for at once, and those that can run beside kernels.
+        overlap: whether they do.
         holds: memory over time.
     """
 
     sites: Sites
     compute: list[Floats]
-    communicate: list[Floats]
-    edges: dict[tuple[int, int], Floats] = field(default_factory=dict)
+    exposed: list[Floats]
+    hideable: list[Floats]
+    overlap: bool
+    edges: dict[tuple[int, int], Pair] = field(default_factory=dict)
     holds: Holds = field(default_factory=Holds)
 
-    def unary(self, decision: int) -> Floats:
-        """Seconds of each state."""
-        return self.compute[decision] + self.communicate[decision]
+    def unary(self, decision: int, weights: Weights) -> Floats:
+        """Weighted seconds of each state."""
+        rows = self.compute[decision], self.exposed[decision], self.hideable[decision]
+        found: Floats = weights.compute * rows[0] + rows[1] + weights.hideable * rows[2]
+        return found
 
-    def seconds(self, choice: Sequence[int]) -> tuple[float, float]:
-        """Seconds of a choice, in kernels and in collectives."""
-        kernels = sum(row[s] for row, s in zip(self.compute, choice, strict=True))
-        moved = sum(row[s] for row, s in zip(self.communicate, choice, strict=True))
-        moved += sum(table[choice[a], choice[b]] for (a, b), table in self.edges.items())
-        return float(kernels), float(moved)
+    def tables(self, weights: Weights) -> Iterator[Floats]:
+        """Weighted seconds of each pair of states of each edge."""
+        return (pair.weighted(weights) for pair in self.edges.values())
+
+    def add_edge(self, source: int, target: int, table: Floats, *, hideable: bool = False) -> None:
+        """Add seconds of collectives for each pair of states of two decisions, which may be the same one."""
+        if source == target:
+            rows = self.hideable if hideable else self.exposed
+            rows[source] = rows[source] + np.diagonal(table)
+            return
+        ends = (source, target) if (target, source) not in self.edges else (target, source)
+        table = table if ends[0] == source else table.T
+        nothing = np.zeros_like(table)
+        before = self.edges.get(ends, Pair(nothing, nothing))
+        if hideable:
+            self.edges[ends] = Pair(before.exposed, before.hideable + table)
+        else:
+            self.edges[ends] = Pair(before.exposed + table, before.hideable)
+
+    def price(self, choice: Sequence[int]) -> Price:
+        """Seconds of a choice, by what it consists of."""
+        compute, exposed, hideable = (
+            float(sum(row[s] for row, s in zip(rows, choice, strict=True)))
+            for rows in (self.compute, self.exposed, self.hideable)
+        )
+        for (a, b), pair in self.edges.items():
+            exposed += float(pair.exposed[choice[a], choice[b]])
+            hideable += float(pair.hideable[choice[a], choice[b]])
+        return Price(compute, exposed, hideable, self.overlap)
 
 
 def build_model(sites: Sites, cost: CostModel, lives: Lives, *, split_heavy: bool = False) -> Model:
@@ -60,11 +149,12 @@ def build_model(sites: Sites, cost: CostModel, lives: Lives, *, split_heavy: boo
         split_heavy: contractions and convolutions must be split by every axis, where one can: Alpa's assumption.
     """
     transitions = Transitions(sites.mesh, cost)
-    made = Model(sites, [np.zeros(len(each)) for each in sites.sites], [np.zeros(len(each)) for each in sites.sites])
+    compute, exposed, hideable = ([np.zeros(len(each)) for each in sites.sites] for _ in range(3))
+    made = Model(sites, compute, exposed, hideable, cost.machine.overlap)
     for number, (site, alike) in enumerate(zip(sites.sites, sites.alike, strict=True)):
         if isinstance(site, OpSite):
             made.compute[number] += alike * kernel_seconds(site, sites, cost)
-            made.communicate[number] += alike * _halo_seconds(site, sites, cost)
+            made.exposed[number] += alike * _halo_seconds(site, sites, cost)
             if split_heavy:
                 made.compute[number] += _refuse_idle(site, sites)
     _add_links(made, transitions)
@@ -143,12 +233,7 @@ def _add_links(made: Model, transitions: Transitions) -> None:
         if key not in tables:
             tables[key] = transitions.table(value.shape, bytes_of(value), outgoing, incoming)
         table = link.alike * tables[key]
-        if source == target:
-            made.communicate[source] = made.communicate[source] + np.diagonal(table)
-        elif (target, source) in made.edges:
-            made.edges[target, source] = made.edges[target, source] + table.T
-        else:
-            made.edges[source, target] = made.edges.get((source, target), 0.0) + table
+        made.add_edge(source, target, table, hideable=link.hideable)
 
 
 def _add_returns(made: Model, transitions: Transitions) -> None:
@@ -159,4 +244,4 @@ def _add_returns(made: Model, transitions: Transitions) -> None:
         placed = made.sites.outgoing(number, result)
         complete = [each.complete() for each in placed]
         table = transitions.table(described.shape, bytes_of(described), placed, complete)
-        made.communicate[number] = made.communicate[number] + np.diagonal(table)
+        made.exposed[number] = made.exposed[number] + np.diagonal(table)

@@ -10,10 +10,9 @@ from jogak.autoshard.given import given_shardings, marks_of, tie_groups
 from jogak.autoshard.holds import Lives, find_lives
 from jogak.autoshard.model import Model, build_model
 from jogak.autoshard.sites import find_sites
-from jogak.autoshard.solving import Assigned, Outcome, assigned, solve_model
+from jogak.autoshard.solving import Assigned, Effort, Outcome, State, assigned, solve_model
 from jogak.cost.model import CostModel
 from jogak.memory.budget import parse_budget
-from jogak.search.incumbent import Progress
 from jogak.sharding.constraints import Seed
 from jogak.sharding.graph import Graph
 
@@ -31,6 +30,7 @@ class SearchOptions:
         split_heavy: contractions must be split by every axis that can split them.
         recomputed: the share of what ops make that may be alive at once, when the rest is recomputed.
         folded: whether repeated layers share decisions; None: when the program is large.
+        target_gap: a plan so near to its bound is good enough.
     """
 
     limit: float | None = None
@@ -38,6 +38,7 @@ class SearchOptions:
     split_heavy: bool = False
     recomputed: float = 1.0
     folded: bool | None = None
+    target_gap: float = 0.0
 
 
 def memory_limit(budget: str, machine_bytes: int) -> float:
@@ -92,10 +93,10 @@ def search_plan(
     cost: CostModel,
     seeds: Sequence[Seed] = (),
     options: SearchOptions | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[State], None] | None = None,
 ) -> tuple[Model, Outcome, Assigned | None]:
     """Find the best plan of a program: the problem, what the solver says, and the plan; None when nothing fits."""
     options = options or SearchOptions()
     model = pose(program, cost, seeds, options)
-    outcome = solve_model(model, limit=options.limit, time_limit=options.time_limit, progress=progress)
+    outcome = solve_model(model, Effort(options.time_limit, options.target_gap, progress), limit=options.limit)
     return model, outcome, None if outcome.choice is None else assigned(model, outcome.choice)

@@ -86,6 +86,8 @@ class Link:
         result: of an op site as the source, the number of the result; -1 for a stored value.
         operand: of an op site as the target, the position of the operand; -1 for a stored value.
         alike: how many values go this way, in layers that share their decisions.
+        hideable: whether what moves the value can run beside kernels: of an argument, which is there from the start,
+            and of a gradient, which the optimizer waits for.
     """
 
     source: int
@@ -94,6 +96,7 @@ class Link:
     result: int
     operand: int
     alike: int
+    hideable: bool = False
 
 
 @dataclass
@@ -222,7 +225,8 @@ class _Builder:
                 rule, through = node.rule, self._through(node, inputs)
                 options = self.given.get(value) or kept_of(rule, through, found.mesh, number, found.values[value].shape)
                 kept = self._add(StoredSite(value, options), len(operands))
-                found.links.append(Link(site, kept, value, number, -1, len(operands)))
+                late = self.folding.late[value]
+                found.links.append(Link(site, kept, value, number, -1, len(operands), late))
                 self.owner[results[:, number]], self.result[results[:, number]] = kept, -1
         return site
 
@@ -251,7 +255,8 @@ class _Builder:
             if each.site is None:
                 self.ends.append((each.column, site, position))
             else:
-                self.found.links.append(Link(each.site, site, each.value, 0, position, alike))
+                late = self.folding.updating[node.index]
+                self.found.links.append(Link(each.site, site, each.value, 0, position, alike, late))
         return site
 
     def _through(self, node: Node, inputs: Sequence[_Input]) -> tuple[int, ...]:
@@ -274,7 +279,9 @@ class _Builder:
         ways = np.stack([self.owner[values], targets, self.result[values], operands], axis=1)
         different, first, alike = np.unique(ways, axis=0, return_index=True, return_counts=True)
         for (source, target, result, operand), at, count in zip(different.tolist(), first, alike, strict=True):
-            yield Link(source, target, int(values[at]), result, operand, int(count))
+            value = int(values[at])
+            hideable = operand >= 0 and (self.found.graph.values[value].producer is None or self.folding.late[value])
+            yield Link(source, target, value, result, operand, int(count), hideable)
 
 
 @dataclass(frozen=True)

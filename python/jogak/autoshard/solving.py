@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jogak.autoshard.model import Floats, Model
+from jogak.autoshard.model import Floats, Model, Price, Weights
 from jogak.autoshard.sites import OpSite
 from jogak.search.incumbent import Progress
 from jogak.search.problem import FORBIDDEN, Problem
@@ -19,6 +20,12 @@ from jogak.sharding.strategy import Strategy
 
 _RESOLUTION = 1e14
 """Integer units of the solver in the time of a plan: rounding stays far below any gap that is told."""
+_SHARES = 8
+"""Shares that are tried at most."""
+_SMALLEST = 0.2
+"""Below this share nothing but 0 is tried without a plan on its other side."""
+_SAME = 1e-6
+"""A bound that would rise by less than this is as good as reached."""
 
 
 @dataclass(frozen=True)
@@ -29,34 +36,73 @@ class Outcome:
         choice: for each decision the number of its state; None when nothing fits the memory.
         objective: seconds of the plan as the search prices it.
         lower_bound: seconds that no plan beats, whatever memory it takes (folded layers alike).
-        compute_s, communication_s: the two parts of the objective.
+        price: what the objective consists of.
         peak_bytes: the most memory that the search expects.
         seconds: wall time of the solver.
         variables: decisions with more than one state.
+        share: how much of the longer of kernels and hideable collectives counted as kernels where the plan was found.
+        interrupted: whether the user ended the search.
     """
 
     choice: tuple[int, ...] | None
     objective: float
     lower_bound: float
-    compute_s: float
-    communication_s: float
+    price: Price
     peak_bytes: float
     seconds: float
     variables: int
+    share: float = 1.0
+    interrupted: bool = False
 
     @property
     def gap(self) -> float:
         """(objective - lower bound) / objective; 0 when the plan is proven the best."""
-        return max(self.objective - self.lower_bound, 0.0) / self.objective if self.objective else 0.0
+        if self.choice is None or not self.objective:
+            return 0.0
+        return max(self.objective - self.lower_bound, 0.0) / self.objective
+
+    @property
+    def compute_s(self) -> float:
+        """Seconds of kernels."""
+        return self.price.compute
+
+    @property
+    def communication_s(self) -> float:
+        """Seconds of collectives, those beside kernels included."""
+        return self.price.exposed + self.price.hideable
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search.
+
+    Attributes:
+        time_limit: seconds of the solver for each problem that it is given.
+        target_gap: a plan so near to its bound is good enough.
+        progress: told whenever the best plan or the bound improves, in seconds of a step.
+    """
+
+    time_limit: float
+    target_gap: float = 0.0
+    progress: Callable[[State], None] | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a search is: wall seconds since its start, and the step times of the best plan and of the bound."""
+
+    seconds: float
+    objective: float | None
+    lower_bound: float | None
 
 
 def solve_model(
     model: Model,
+    effort: Effort,
     *,
     limit: float | None,
-    time_limit: float,
     fixed: Mapping[int, Sequence[int]] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    near: Outcome | None = None,
 ) -> Outcome:
     """Find the cheapest choice within a memory limit.
 
@@ -65,61 +111,169 @@ def solve_model(
 
     Args:
         limit: bytes on a device at every time; None for no limit.
-        time_limit: seconds for each of the two steps.
         fixed: for some decisions the states that may be chosen.
+        near: the solution of a similar problem, where to start.
     """
     if limit is not None and model.holds.least()[0] > limit:
-        variables = sum(len(site) > 1 for site in model.sites.sites)
-        return Outcome(None, np.inf, np.inf, 0.0, 0.0, 0.0, 0.0, variables)
-    free = _solve(model, None, time_limit, fixed or {}, progress)
+        return _none(model, np.inf)
+    free = _Search(model, None, effort, fixed or {}, near).run()
     if limit is None or free.choice is None or free.peak_bytes <= limit:
         return free
-    bounded = _solve(model, limit, time_limit, fixed or {}, progress)
-    if bounded.choice is None:
+    if free.interrupted:
+        return replace(_none(model, free.lower_bound, free.seconds), interrupted=True)
+    bounded = _Search(model, limit, effort, fixed or {}, near).run()
+    if bounded.choice is None and not bounded.interrupted:
         stored = replace(model, holds=model.holds.without_copies())
-        bounded = _solve(stored, limit, time_limit, fixed or {}, progress)
+        bounded = _Search(stored, limit, effort, fixed or {}, near).run()
     # Copies that are counted to be safe, and shares that recomputation may save, are no facts about every plan: what
     # surely holds for all of them is the bound without a limit.
-    return replace(bounded, lower_bound=free.lower_bound)
+    return replace(bounded, lower_bound=free.lower_bound, seconds=free.seconds + bounded.seconds)
 
 
-def _solve(
-    model: Model,
-    limit: float | None,
-    time_limit: float,
-    fixed: Mapping[int, Sequence[int]],
-    progress: Callable[[Progress], None] | None,
-) -> Outcome:
-    scale = _RESOLUTION / max(_magnitude(model), 1e-300)
-    unary = [model.unary(number) for number in range(len(model.sites.sites))]
-    for number, states in fixed.items():
-        allowed = np.zeros(len(unary[number]), np.bool_)
-        allowed[list(states)] = True
-        unary[number] = np.where(allowed, unary[number], np.inf)
-    rows: Any = [] if limit is None else list(model.holds.rows())
-    costs: Any = [_integers(row, scale) for row in unary]
-    tables: Any = [_integers(table, scale) for table in model.edges.values()]
-    nothing: Any = [np.zeros(len(row), np.int64) for row in unary]
-    problem = Problem(
-        costs, nothing, [(0, 0)] * len(unary), list(model.edges), tables, None if limit is None else int(limit), rows
-    )
-    solution = solve_problem(problem, time_limit=time_limit, progress=progress)
-    variables = sum(len(row) > 1 for row in unary)
-    bound = (solution.lower_bound or 0) / scale
-    if solution.choice is None:
-        return Outcome(None, np.inf, bound, 0.0, 0.0, 0.0, solution.seconds, variables)
-    compute, communication = model.seconds(solution.choice)
-    total = compute + communication
-    return Outcome(
-        tuple(solution.choice), total, min(bound, total), compute, communication, model.holds.peak(solution.choice)[0],
-        solution.seconds, variables,
-    )  # fmt: skip
+def _none(model: Model, bound: float, seconds: float = 0.0) -> Outcome:
+    variables = sum(len(site) > 1 for site in model.sites.sites)
+    return Outcome(None, np.inf, bound, Price(0.0, 0.0, 0.0, False), 0.0, seconds, variables)
 
 
-def _magnitude(model: Model) -> float:
+class _Search:
+    """The best plan under one memory limit, for the best share of the longer of kernels and hideable collectives.
+
+    What the cheapest plan weighs is a concave, piecewise linear function of the share and a bound at each of them;
+    every plan is a line above it. The highest bound is found by cutting planes in one dimension: the next share is
+    where the lines to its left and right meet.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        limit: float | None,
+        effort: Effort,
+        fixed: Mapping[int, Sequence[int]],
+        near: Outcome | None,
+    ) -> None:
+        self.model, self.limit, self.effort, self.fixed = model, limit, effort, fixed
+        self.start = time.monotonic()
+        self.choice = None if near is None else near.choice
+        self.share = near.share if near is not None and model.overlap else 1.0
+        self.best: tuple[float, tuple[int, ...], Price, float] | None = None
+        self.bound = 0.0
+        self.interrupted = False
+        self.rows: Any = [] if limit is None else list(model.holds.rows())
+
+    def run(self) -> Outcome:
+        """Solve one share after another until the bound meets the plan, or gains nothing more."""
+        share: float | None = self.share
+        left: _Line | None = None
+        right: _Line | None = None
+        for _ in range(_SHARES):
+            assert share is not None
+            price = self.solve(share)
+            if price is None or not self.model.overlap or self.interrupted or self.gap <= self.effort.target_gap:
+                break
+            line = _Line(price, share)
+            left, right = (line, right) if price.compute >= price.hideable else (left, line)
+            share = _next_share(left, right, self.bound)
+            if share is None:
+                break
+        return self.outcome()
+
+    @property
+    def gap(self) -> float:
+        """Of the best plan so far."""
+        return np.inf if self.best is None else (self.best[0] - self.bound) / max(self.best[0], 1e-300)
+
+    def outcome(self) -> Outcome:
+        seconds = time.monotonic() - self.start
+        if self.best is None:
+            return replace(_none(self.model, self.bound, seconds), interrupted=self.interrupted)
+        objective, choice, price, share = self.best
+        variables = sum(len(site) > 1 for site in self.model.sites.sites)
+        peak = self.model.holds.peak(choice)[0]
+        bound = min(self.bound, objective)
+        return Outcome(choice, objective, bound, price, peak, seconds, variables, share, self.interrupted)
+
+    def solve(self, share: float) -> Price | None:
+        """The price of the plan that is cheapest by a share; None when none was found."""
+        weights = Weights.of(share) if self.model.overlap else Weights()
+        unary = [self.allowed(number, weights) for number in range(len(self.model.sites.sites))]
+        tables = list(self.model.tables(weights))
+        scale = _RESOLUTION / max(_magnitude(unary, tables), 1e-300)
+        costs: Any = [_integers(row, scale) for row in unary]
+        pairs: Any = [_integers(table, scale) for table in tables]
+        nothing: Any = [np.zeros(len(row), np.int64) for row in unary]
+        limit = None if self.limit is None else int(self.limit)
+        problem = Problem(costs, nothing, [(0, 0)] * len(unary), list(self.model.edges), pairs, limit, self.rows)
+        solution = solve_problem(
+            problem,
+            time_limit=self.effort.time_limit,
+            target_gap=self.effort.target_gap,
+            initial=[] if self.choice is None else [self.choice],
+            progress=self.listener(scale),
+        )
+        self.interrupted |= solution.interrupted
+        self.bound = max(self.bound, (solution.lower_bound or 0) / scale)
+        if solution.choice is None:
+            return None
+        price = self.model.price(solution.choice)
+        if self.best is None or price.step < self.best[0]:
+            self.best = price.step, solution.choice, price, share
+        self.choice = solution.choice
+        return price
+
+    def allowed(self, number: int, weights: Weights) -> Floats:
+        """Weighted seconds of the states of a decision, infinite for those that may not be chosen."""
+        row = self.model.unary(number, weights)
+        if number not in self.fixed:
+            return row
+        allowed = np.zeros(len(row), np.bool_)
+        allowed[list(self.fixed[number])] = True
+        return np.where(allowed, row, np.inf)
+
+    def listener(self, scale: float) -> Callable[[Progress], None] | None:
+        """Hands on where the solver is, in seconds of a step."""
+        tell = self.effort.progress
+        if tell is None:
+            return None
+        best, bound, since = None if self.best is None else self.best[0], self.bound, time.monotonic() - self.start
+
+        def listen(state: Progress) -> None:
+            cost = best if state.cost is None else min(state.cost / scale, best or np.inf)
+            tell(State(since + state.seconds, cost, max(bound, (state.lower_bound or 0) / scale)))
+
+        return listen
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What a plan weighs by share, and the share for which it was found."""
+
+    price: Price
+    share: float
+
+    def at(self, share: float) -> float:
+        return self.price.weighted(Weights.of(share))
+
+
+def _next_share(left: _Line | None, right: _Line | None, bound: float) -> float | None:
+    """The share that may have the highest bound; None when no other has a higher one.
+
+    Args:
+        left, right: the plans nearest to it from both sides: the left one computes longer than it hides.
+    """
+    if right is None:
+        return None if left is None or left.share == 1.0 else 1.0
+    if left is None:
+        return None if right.share == 0.0 else (right.share / 2 if right.share > _SMALLEST else 0.0)
+    rise, fall = left.at(1.0) - left.at(0.0), right.at(0.0) - right.at(1.0)
+    share = (right.at(0.0) - left.at(0.0)) / (rise + fall) if rise + fall else left.share
+    share = min(max(share, 0.0), 1.0)
+    return share if left.at(share) > bound * (1 + _SAME) else None
+
+
+def _magnitude(unary: Sequence[Floats], tables: Sequence[Floats]) -> float:
     """Seconds of the order of a plan: every decision at its best, and a share of what edges can cost."""
-    total = sum(float(np.min(model.unary(number))) for number in range(len(model.sites.sites)))
-    worst = sum(float(np.max(table[np.isfinite(table)], initial=0.0)) for table in model.edges.values())
+    total = sum(float(np.min(row)) for row in unary if np.isfinite(row).any())
+    worst = sum(float(np.max(table[np.isfinite(table)], initial=0.0)) for table in tables)
     return total + 0.01 * worst
 
 

@@ -42,7 +42,7 @@ def solve(
     )
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    print(json.dumps(asdict(solution)))
+    print(json.dumps({key: value for key, value in asdict(solution).items() if key != "interrupted"}))
 
 
 def _show(progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch_mlir import ir
@@ -11,7 +11,7 @@ from torch_mlir import ir
 from jogak.autoshard.model import Model
 from jogak.autoshard.plan import SearchOptions, memory_limit, pose
 from jogak.autoshard.sites import OpSite, StoredSite
-from jogak.autoshard.solving import Outcome, solve_model
+from jogak.autoshard.solving import Effort, Outcome, solve_model
 from jogak.configuration import Configuration
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import cost_model
@@ -49,7 +49,7 @@ def search_again(function: ir.Operation, manifest: Mapping[str, Any], mesh: Mesh
     limit = memory_limit(configuration.memory, machine.device.memory_bytes)
     options = SearchOptions(limit, recomputed=manifest["search"]["recomputed_share"])
     model = pose(reading.graph, cost, read_constraints(function, reading, mesh), options)
-    return Searched(model, solve_model(model, limit=limit, time_limit=_SECONDS), limit)
+    return Searched(model, solve_model(model, Effort(_SECONDS), limit=limit), limit)
 
 
 def alternatives(searched: Searched, value: int) -> Iterator[str]:
@@ -80,7 +80,10 @@ def _priced(searched: Searched, decision: int, site: OpSite | StoredSite) -> Ite
     options = site.shardings if isinstance(site, StoredSite) else site.strategies
     for state, option in enumerate(options):
         if state != choice[decision]:
-            fixed = solve_model(searched.model, limit=searched.limit, time_limit=_SECONDS, fixed={decision: [state]})
+            near = replace(searched.outcome, choice=(*choice[:decision], state, *choice[decision + 1 :]))
+            fixed = solve_model(
+                searched.model, Effort(_SECONDS), limit=searched.limit, fixed={decision: [state]}, near=near
+            )
             yield (fixed.objective if fixed.choice is not None else float("inf")), str(option)
 
 

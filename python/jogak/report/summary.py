@@ -50,7 +50,7 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
             lines.append("  no collectives")
         lines.append(
             f"  step time       {duration(promise.step_time_s)}: {duration(promise.compute_time_s)} computing, "
-            f"{duration(promise.communication_time_s)} communicating"
+            f"{duration(promise.communication_time_s)} communicating{_hidden(promise.hidden_time_s)}"
         )
         lines.append(f"  peak memory     {size(promise.peak_memory_bytes)} per device")
         if made.remat is not None:
@@ -64,6 +64,10 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
         lines += _coverage(covered)
     lines.append("  seconds         " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in made.seconds.items()))
     return "\n".join(lines)
+
+
+def _hidden(seconds: float) -> str:
+    return f", {duration(seconds)} of it beside the computation" if seconds > 1e-9 else ""
 
 
 def _coverage(covered: Coverage) -> Iterator[str]:

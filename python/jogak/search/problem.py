@@ -62,6 +62,7 @@ class Solution:
         feasible: True for a valid choice, False when none exists, None when none was found in time.
         seconds: wall time.
         choice: the strategy of each node; None when there is none.
+        interrupted: whether the search ended by an interrupt (Ctrl-C).
     """
 
     cost: int | None
@@ -70,6 +71,7 @@ class Solution:
     feasible: bool | None
     seconds: float
     choice: tuple[int, ...] | None
+    interrupted: bool = False
 
 
 def evaluate(problem: Problem, choice: Sequence[int]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def solve_problem(
     try:
         _search(problem, best, start + time_limit, seed, initial)
     except KeyboardInterrupt:
-        return best.solution()
+        return replace(best.solution(), interrupted=True)
     return best.solution()
 
 
