@@ -31,9 +31,10 @@ from jogak.testing.experts import PLANS, expert_seeds
 MODELS: Mapping[str, str] = {
     "gpt2": "zoo:gpt2?batch=64",
     "llama-8b": "zoo:llama?preset=8b&sequence=2048&batch=64",
+    "llama-8b-small-batch": "zoo:llama?preset=8b&sequence=2048&batch=8",
     "moe": "zoo:moe?batch=64",
     "vit-l": "zoo:vit?preset=large&batch=256",
-    "wide-resnet": "zoo:resnet?batch=256",
+    "wide-resnet": "zoo:resnet?widen=2&batch=256",
     "unet": "zoo:unet?batch=64",
 }
 

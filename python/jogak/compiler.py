@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from torch_mlir import ir
 
 from jogak.autoshard.driver import SearchReport, search_program
-from jogak.autoshard.meshes import meshes
+from jogak.autoshard.meshes import REFINED_FROM, meshes
 from jogak.autoshard.plan import SearchOptions, memory_limit
+from jogak.autoshard.solving import State
 from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
 from jogak.cost.machine_file import load_machine
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from jogak.ingress.model import Model
 
 Progress = Callable[[str], None]
+Watch = Callable[[Mesh, float | None, State], None]
+"""Told whenever a search gets further; see `jogak.autoshard.meshes`."""
 
 
 @dataclass
@@ -65,6 +68,7 @@ class Compilation:
         finished: the phases behind `shard`, where they had to be run to choose between plans.
         seconds: wall time of each phase.
         diagnostics: warnings and remarks of the passes.
+        watch: told whenever the search gets further.
     """
 
     configuration: Configuration
@@ -84,6 +88,7 @@ class Compilation:
     finished: Finished | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    watch: Watch | None = None
 
 
 def compile_configuration(
@@ -92,6 +97,7 @@ def compile_configuration(
     stop_after: str = PHASES[-1],
     strict: bool = False,
     progress: Progress = lambda phase: None,
+    watch: Watch | None = None,
 ) -> Compilation:
     """Compile what a configuration names.
 
@@ -99,13 +105,14 @@ def compile_configuration(
         stop_after: the last phase to run, one of `PHASES`.
         strict: what cannot be split as asked is an error, not a warning.
         progress: called with the name of each phase when it begins.
+        watch: called whenever the search gets further.
 
     Raises:
         JogakError: the model, a constraint or an option is wrong.
     """
     from jogak.ingress.importer import import_program  # brings torch in
 
-    return _compile(configuration, import_program, stop_after, strict, progress)
+    return _compile(configuration, import_program, stop_after, strict, progress, watch)
 
 
 def compile_model(configuration: Configuration, model: Model) -> Compilation:
@@ -136,7 +143,12 @@ def _example_inputs(made: Compilation, model: Model) -> dict[str, Tensor]:
 
 
 def _compile(
-    configuration: Configuration, importer: Callable[..., Any], stop_after: str, strict: bool, progress: Progress
+    configuration: Configuration,
+    importer: Callable[..., Any],
+    stop_after: str,
+    strict: bool,
+    progress: Progress,
+    watch: Watch | None = None,
 ) -> Compilation:
     if stop_after not in PHASES:
         raise unknown_name("phase", stop_after, PHASES, where="--compile-to")
@@ -157,6 +169,7 @@ def _compile(
         weights=imported.weights,
         reference=imported.reference,
         seconds=seconds,
+        watch=watch,
     )
     steps: dict[str, Callable[[Compilation, Registry], None]] = {
         "normalize": _normalize,
@@ -279,9 +292,11 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
         JogakError: a constraint fits no mesh, or no plan fits the memory.
     """
     configuration, machine = made.configuration, made.cost.machine
-    candidates = [made.mesh] if configuration.searched == "plan" else list(meshes(made.mesh.devices))
+    open_mesh = configuration.searched == "mesh"
+    candidates = list(meshes(made.mesh.devices)) if open_mesh else [made.mesh]
     limit = memory_limit(configuration.memory, machine.device.memory_bytes)
-    options = SearchOptions(limit, configuration.search_seconds)
+    options = SearchOptions(limit, configuration.search_seconds, target_gap=configuration.search_gap)
+    refine = configuration.search_seconds if open_mesh and made.mesh.devices >= REFINED_FROM else 0.0
     searched = search_program(
         made.program,
         candidates,
@@ -289,6 +304,8 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
         constraints,
         registry.rules(),
         options,
+        made.watch,
+        refine,
     )
     made.search, made.mesh = searched, searched.mesh
     made.cost = cost_model(configuration.cost_model, machine, made.mesh, registry)

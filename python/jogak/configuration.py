@@ -43,6 +43,7 @@ class Configuration:
         cost_model: name of the cost model.
         searched: what the search decides. The mesh of a configuration whose mesh is searched says how many devices.
         search_seconds: time limit of the solver on one mesh.
+        search_gap: a plan so near to its bound is good enough, as a share.
         memory: bytes of a device: `auto` (the machine's), `16GiB`, `0.5x` of the peak, or `min`.
         micro_batches: parts in which a training step takes its batch; None: as many as the memory asks for.
     """
@@ -59,6 +60,7 @@ class Configuration:
     search_seconds: float = 20.0
     memory: str = "auto"
     micro_batches: int | None = None
+    search_gap: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The form that the manifest holds."""
@@ -73,6 +75,7 @@ class Configuration:
             "cost_model": self.cost_model,
             "searched": self.searched,
             "search_time_limit": self.search_seconds,
+            "search_gap": self.search_gap,
             "memory": self.memory,
             "micro_batches": self.micro_batches,
         }
@@ -88,5 +91,5 @@ class Configuration:
         options = ImportOptions(optimizer=optimizer, **raw)
         names = ("model", "mesh", "target", "plugins", "machine", "cost_model", "searched", "memory", "micro_batches")
         taken = {name: data[name] for name in names}
-        limit = data["search_time_limit"]
-        return Configuration(options=options, constraints=constraints, search_seconds=limit, **taken)
+        limit, gap = data["search_time_limit"], data["search_gap"]
+        return Configuration(options=options, constraints=constraints, search_seconds=limit, search_gap=gap, **taken)

@@ -10,7 +10,7 @@ from torch_mlir import ir
 
 from jogak.autoshard.annotate import annotate_plan
 from jogak.autoshard.infeasible import explain_infeasible
-from jogak.autoshard.meshes import Found, search_meshes
+from jogak.autoshard.meshes import Found, Progress, search_meshes
 from jogak.autoshard.plan import Program, SearchOptions
 from jogak.cost.model import CostModel
 from jogak.errors import JogakError
@@ -42,6 +42,11 @@ class SearchReport:
     recomputed: float = 1.0
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the user ended the search before it was done."""
+        return any(each.outcome.interrupted for each in self.found)
+
+    @property
     def mesh(self) -> Mesh:
         """The mesh of the best plan."""
         return self.found[0].mesh
@@ -61,6 +66,7 @@ class SearchReport:
             "decisions": len(model.sites.sites),
             "sites": sum(model.sites.alike),
             "recomputed_share": self.recomputed,
+            "interrupted": self.interrupted,
             "meshes": [each.to_json() for each in self.found],
         }
 
@@ -71,6 +77,8 @@ class SearchReport:
             f"  searched        {duration(best.objective)} a step, no plan below {duration(best.lower_bound)} "
             f"(gap {best.gap:.2%}), {best.variables} decisions"
         )
+        if self.interrupted:
+            yield "    interrupted: the best plan so far, on the meshes that were tried"
         if self.recomputed < 1:
             yield f"    fits when values are recomputed: with {self.recomputed:.0%} of what ops make alive at once"
         for each in self.found[1:4]:
@@ -85,8 +93,14 @@ def search_program(
     constraints: Sequence[Constraint],
     rules: Mapping[str, RuleFunction],
     options: SearchOptions,
+    progress: Progress | None = None,
+    refine_seconds: float = 0.0,
 ) -> SearchReport:
     """Search a program on every mesh and annotate it with the best plan.
+
+    Args:
+        progress: told whenever the search gets further.
+        refine_seconds: how long meshes of three axes are searched besides.
 
     Raises:
         JogakError: the constraints fit none of the meshes.
@@ -97,13 +111,16 @@ def search_program(
     given = list(_seeds(function, candidates, constraints, reading))
     meshes = [mesh for mesh, _ in given]
     on_mesh = dict(given)
+    if len(on_mesh) < 2 or constraints:
+        refine_seconds = 0.0  # the axes were named by the user
     program = Program.of(reading.graph)
 
     def seeds_on(mesh: Mesh) -> list[Seed]:
         return settle([*read_constraints(function, reading, mesh), *on_mesh[mesh]])
 
     for share in RECOMPUTED_SHARES:
-        found = search_meshes(program, meshes, price, seeds_on, replace(options, recomputed=share))
+        asked = replace(options, recomputed=share)
+        found = search_meshes(program, meshes, price, seeds_on, asked, progress, refine_seconds)
         if found[0].plan is not None:
             break
     best = found[0]

@@ -151,35 +151,39 @@ def find_updates(graph: Graph) -> list[bool]:
     found = [False] * len(graph.nodes)
     outside = [False] * len(graph.values)
     for node in reversed(graph.nodes):
-        ends = [leads[value] for value in node.results]
-        reached: frozenset[int] | None = None
-        if None not in ends:
-            reached = frozenset().union(*(end for end in ends if end is not None))
-            reached = reached if len(reached) <= _MANY else None
-        inside = not any(outside[value] for value in node.results)
-        found[node.index] = inside and reached is not None and not reached.isdisjoint(node.operands)
+        results = node.results
+        reached = leads[results[0]] if results else None
+        for value in results[1:]:
+            end = leads[value]
+            reached = None if reached is None or end is None else reached | end
+        if reached is not None and len(reached) > _MANY:
+            reached = None
+        updates = bool(reached) and not any(outside[value] for value in results)
+        updates = updates and reached is not None and not reached.isdisjoint(node.operands)
+        found[node.index] = updates
         for operand in node.operands:
-            if operand is not None:
-                outside[operand] |= not found[node.index]
-                before = leads[operand]
-                leads[operand] = None if reached is None or before is None else before | reached
+            if operand is None:
+                continue
+            if not updates:
+                outside[operand] = True
+            before = leads[operand]
+            if before is not None and before is not reached:
+                leads[operand] = None if reached is None else reached if not before else before | reached
     return found
 
 
 def _late(graph: Graph, updating: Sequence[bool]) -> list[bool]:
     """Values that only optimizer ops use."""
     late = [False] * len(graph.values)
-    for node in graph.nodes:
-        if updating[node.index]:
-            for operand in node.operands:
-                if operand is not None:
-                    late[operand] = True
-    for node in graph.nodes:
-        if not updating[node.index]:
-            for operand in node.operands:
-                if operand is not None:
-                    late[operand] = False
-    for value in graph.results:
+    others: set[int | None] = set(graph.results)
+    for node, updates in zip(graph.nodes, updating, strict=True):
+        if not updates:
+            others.update(node.operands)
+            continue
+        for operand in node.operands:
+            if operand is not None:
+                late[operand] = True
+    for value in others:
         if value is not None:
             late[value] = False
     return late

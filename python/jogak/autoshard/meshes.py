@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from jogak.autoshard.model import Model
 from jogak.autoshard.plan import Program, SearchOptions, search_plan
@@ -14,6 +16,12 @@ from jogak.sharding.mesh import Mesh
 
 AXES = ("data", "model")
 """Names of the axes that a search may use; the last lies on the fastest links."""
+REFINED_FROM = 64
+"""Devices from which on three axes are worth the time that their search takes."""
+REFINED = ("data", "middle", "model")
+"""The same for three."""
+Progress = Callable[[Mesh, float | None, State], None]
+"""Told where a search is: the mesh, the seconds of the best plan on the meshes before it, the state on this one."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +60,72 @@ def meshes(devices: int) -> Iterator[Mesh]:
             yield Mesh(AXES, (major, devices // major))
 
 
+def refinements(mesh: Mesh) -> Iterator[Mesh]:
+    """Every mesh of three axes that splits one axis of a mesh of two in two parts."""
+    if len(mesh.axes) != len(AXES):
+        return
+    major, minor = mesh.shape
+    shapes = dict.fromkeys([
+        *((outer, major // outer, minor) for outer in _divisors(major)),
+        *((major, minor // inner, inner) for inner in _divisors(minor)),
+    ])  # fmt: skip
+    for shape in shapes:
+        yield Mesh(REFINED, shape)
+
+
+def _divisors(size: int) -> Iterator[int]:
+    """Those that leave at least two on both sides, the most even split first."""
+    found = [each for each in range(2, size // 2 + 1) if size % each == 0]
+    return iter(sorted(found, key=lambda each: max(each, size // each)))
+
+
 def search_meshes(
     program: Program,
     candidates: Sequence[Mesh],
     price: Callable[[Mesh], CostModel],
     seeds_on: Callable[[Mesh], Sequence[Seed]],
     options: SearchOptions,
-    progress: Callable[[Mesh, State], None] | None = None,
+    progress: Progress | None = None,
+    refine_seconds: float = 0.0,
 ) -> list[Found]:
-    """The best plan on each mesh, the fastest first; those on which nothing fits last."""
-    found = []
-    for mesh in candidates:
-        tell = None if progress is None else _on(progress, mesh)
-        found.append(Found(mesh, *search_plan(program, price(mesh), seeds_on(mesh), options, tell)))
-    return sorted(found, key=lambda each: (each.plan is None, each.outcome.objective))
+    """The best plan on each mesh, the fastest first; those on which nothing fits last.
+
+    An interrupt (Ctrl-C) ends the search with what was found so far; its outcome says so.
+
+    Args:
+        seeds_on: the user's constraints on a mesh.
+        refine_seconds: how long meshes of three axes that refine the best one are searched as well. The strategies of
+            an op on three axes are some hundreds, so that each takes many times longer than one of two.
+
+    Raises:
+        KeyboardInterrupt: nothing was found yet.
+    """
+    found: list[Found] = []
+    deadline: float | None = None
+    waiting = list(candidates)
+    try:
+        while waiting and not any(each.outcome.interrupted for each in found):
+            mesh = waiting.pop(0)
+            tell = None if progress is None else partial(progress, mesh, _least(found))
+            found.append(Found(mesh, *search_plan(program, price(mesh), seeds_on(mesh), options, tell)))
+            if not waiting and deadline is None and refine_seconds and _least(found) is not None:
+                deadline = time.monotonic() + refine_seconds
+                waiting = list(refinements(min(found, key=_order).mesh))
+            if deadline is not None and time.monotonic() > deadline:
+                break
+    except KeyboardInterrupt:
+        if _least(found) is None:
+            raise
+        found[-1] = replace(found[-1], outcome=replace(found[-1].outcome, interrupted=True))
+    if _least(found) is None and any(each.outcome.interrupted for each in found):
+        raise KeyboardInterrupt
+    return sorted(found, key=_order)
 
 
-def _on(progress: Callable[[Mesh, State], None], mesh: Mesh) -> Callable[[State], None]:
-    return lambda state: progress(mesh, state)
+def _order(found: Found) -> tuple[bool, float]:
+    return found.plan is None, found.outcome.objective
+
+
+def _least(found: Sequence[Found]) -> float | None:
+    """Seconds of the best plan so far; None when there is none."""
+    return min((each.outcome.objective for each in found if each.plan is not None), default=None)

@@ -214,9 +214,13 @@ def _refuse_idle(site: OpSite, sites: Sites) -> Floats:
 
 
 def is_contraction(site: OpSite, sites: Sites) -> bool:
-    """Whether an op reduces, and iterates over more than any of its tensors holds: a matmul, a convolution."""
+    """Whether an op reduces a product of tensors that is larger than any of them: a matmul, a convolution.
+
+    What reduces one tensor with positions (a reversal) is none.
+    """
     node = site.node
-    if not any(factor.kind is FactorKind.REDUCTION for factor in node.rule.factors):
+    inputs = [value for value in node.operands[: len(node.operands) - len(node.results)] if value is not None]
+    if len(inputs) < 2 or not any(factor.kind is FactorKind.REDUCTION for factor in node.rule.factors):
         return False
     largest = max(prod(sites.values[v].shape) for v in (*node.operands, *node.results) if v is not None)
     return prod(factor.size for factor in node.rule.factors) > largest

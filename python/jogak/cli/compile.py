@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jogak.cli.display import Display
 from jogak.configuration import AUTOCASTS, LOSSES, OPTIMIZERS, PHASES, Configuration, what_is_searched
 from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
@@ -37,6 +38,7 @@ def compile_command(
         ),
     ] = None,
     search_time_limit: Annotated[float, typer.Option(help="seconds of the solver on one mesh")] = 20.0,
+    search_gap: Annotated[float, typer.Option(help="stop when so near to the bound, as a share: 0.01")] = 0.0,
     machine: Annotated[str, typer.Option(help="preset (jogak machine list) or a machine file")] = DEFAULT_MACHINE,
     cost_model: Annotated[str, typer.Option(help="what prices programs (jogak plugins lists them)")] = ROOFLINE,
     memory: Annotated[str, typer.Option(help="of a device: auto (the machine's), 16GiB, 0.5x, min")] = "auto",
@@ -81,6 +83,8 @@ def compile_command(
     requests = _requests(shard or [], constraints)
     if not search_time_limit > 0:
         raise UsageError(f"{search_time_limit:g} seconds are not positive", where="--search-time-limit")
+    if not 0 <= search_gap < 1:
+        raise UsageError(f"{search_gap:g} is not a share from 0 to 1", where="--search-gap", hint="give 0.01 for 1 %")
     searched = what_is_searched(search, mesh_given=mesh is not None, constrained=bool(requests))
     placed = str(_mesh(devices, mesh))
     configuration = Configuration(
@@ -96,6 +100,7 @@ def compile_command(
         search_time_limit,
         memory,
         _micro_batches(micro_batches),
+        search_gap,
     )
     registry_of(configuration.plugins).target(target).require()
     if compile_to != PHASES[-1] or output is None:
@@ -181,20 +186,25 @@ def _requests(shard: list[str], constraints: Path | None) -> list[tuple[str, str
     return [(f"{each.pattern}={each.spec}", each.source) for each in given]
 
 
-def _progress(phase: str) -> None:
-    if sys.stderr.isatty():
-        print(f"jogak: {phase} ...", file=sys.stderr)
+def _compiled(configuration: Configuration, **options: Any) -> Compilation:
+    """Compile, and show on a terminal how far it is."""
+    from jogak.compiler import compile_configuration
+
+    display = Display()
+    try:
+        return compile_configuration(configuration, progress=display.phase, watch=display.search, **options)
+    finally:
+        display.close()
 
 
 def _print_phase(configuration: Configuration, phase: str, output: Path | None, *, strict: bool) -> int:
     """The program after a phase, as text that can be edited and fed back in."""
     if output is not None and output.is_dir():
         raise JogakError("is a folder", where=str(output), hint="--compile-to writes one file: name it with -o")
-    from jogak.compiler import compile_configuration
     from jogak.ir.module import print_module
     from jogak.report.output import write_text
 
-    made = compile_configuration(configuration, stop_after=phase, strict=strict, progress=_progress)
+    made = _compiled(configuration, stop_after=phase, strict=strict)
     text = print_module(made.device or made.program, elide=None, locations=True)
     _tell_warnings(made)
     if output is None or str(output) == "-":
@@ -208,12 +218,11 @@ def _write(configuration: Configuration, folder: Path, *, force: bool, strict: b
     from jogak.report.output import check_target
 
     check_target(folder, force=force)
-    from jogak.compiler import compile_configuration
     from jogak.report.output import write_output
     from jogak.report.summary import summary
 
-    made = compile_configuration(configuration, strict=strict, progress=_progress)
-    _progress("write")
+    made = _compiled(configuration, strict=strict)
+    Display().phase("write")
     write_output(made, folder)
     _tell_warnings(made)
     print(summary(made, folder))

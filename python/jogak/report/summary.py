@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jogak.autoshard.solving import State
     from jogak.compiler import Compilation
     from jogak.report.coverage import Coverage
+    from jogak.sharding.mesh import Mesh
 
 _LISTED = 8
 """Kinds of ops without a full rule that are printed."""
@@ -31,6 +33,20 @@ def duration(seconds: float) -> str:
         if seconds * factor >= 1:
             return f"{seconds * factor:.2f} {unit}"
     return f"{seconds * 1e6:.1f} us"
+
+
+def search_state(mesh: Mesh, others: float | None, state: State) -> str:
+    """Where a search is, in a line.
+
+    Args:
+        others: seconds of the best plan on the meshes before this one.
+    """
+    told = ["none yet" if each is None else duration(each) for each in (state.objective, state.lower_bound)]
+    gap = ""
+    if state.objective and state.lower_bound is not None:
+        gap = f", gap {max(state.objective - state.lower_bound, 0.0) / state.objective:.2%}"
+    before = "" if others is None else f"; other meshes {duration(others)}"
+    return f"search {mesh}: best {told[0]}, bound {told[1]}{gap}, {state.seconds:.1f} s{before} (Ctrl-C takes the best)"
 
 
 def summary(made: Compilation, folder: Path | None = None) -> str:

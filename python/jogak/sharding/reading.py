@@ -73,11 +73,13 @@ class Reading:
         graph: the plain data.
         ops: for each node its op.
         values: MLIR value to value number.
+        rules: each rule once; ops of repeated layers share it.
     """
 
     graph: Graph = field(default_factory=Graph)
     ops: list[ir.Operation] = field(default_factory=list)
     values: dict[ir.Value, int] = field(default_factory=dict)
+    rules: dict[OpShardingRule, OpShardingRule] = field(default_factory=dict)
 
 
 def read_graph(function: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Reading:
@@ -114,6 +116,7 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
             reading.values[result] = graph.add_value(shape_of(result), element_of(result), location.scope, index)
     results = tuple(reading.values[result] for result in op.results if is_tensor(result))
     rule = rule_of(op, plugins)
+    rule = reading.rules.setdefault(rule, rule)
     linear = linearity(op)
     if any(operands[position] is None for position in linear.through):
         linear = Linearity()  # what every device makes for itself is no summand

@@ -71,7 +71,7 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = functional.max_pool2d(torch.relu(norm(conv(x))), 3, stride=1, padding=1)
-        return functional.mse_loss(x.mean((2, 3)), target)
+        return functional.mse_loss(x.mean((2, 3)) if target.dim() == 2 else x, target)
 
 
 class Depthwise(nn.Module):
@@ -119,3 +119,23 @@ def wide_conv_net() -> Built:
 def depthwise() -> Built:
     """One depthwise-separable block."""
     return Depthwise(64), (torch.randn(4, 64, 8, 8), torch.randn(4, 64, 8, 8))
+
+
+def published_mlp() -> Built:
+    """The six layers of Alpa's test of two mesh dimensions."""
+    return Mlp(6, 32, True), (torch.randn(256, 32), torch.randn(256, 32))
+
+
+def published_transformer() -> Built:
+    """The two layers of Alpa's test of two mesh dimensions."""
+    return Stack(2, 128, 8), (torch.randn(8, 8, 128), torch.randn(8, 8, 128))
+
+
+def published_conv_net() -> Built:
+    """Alpa's net for data parallelism: the loss is taken of whole images."""
+    return ConvNet(3, 4), (torch.randn(16, 4, 16, 16), torch.randn(16, 4, 2, 2))
+
+
+def published_wide_conv_net() -> Built:
+    """Alpa's net for model parallelism."""
+    return ConvNet(4, 256), (torch.randn(8, 256, 16, 16), torch.randn(8, 256, 1, 1))

@@ -1,6 +1,6 @@
 """Through which operands partial sums may travel: where an op is linear in some of them, or uses only their sum.
 
-Both are read from the region of a `linalg.generic`. A reshape is linear in its operand.
+Both are read from the region of a `linalg.generic`. A reshape is linear in its operand, and so is a slice.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from jogak.ir.structured import Structured, is_tensor
 from jogak.sharding.sharding import Combiner
 
 VIEWS = ("tensor.expand_shape", "tensor.collapse_shape")
+_SLICE = "tensor.extract_slice"
 _KEEPING = {"arith.negf", "arith.extf"}
 _ADDING = {"arith.addf", "arith.subf"}
 
@@ -56,7 +57,7 @@ NOTHING = Linearity()
 
 def linearity(op: ir.Operation) -> Linearity:
     """Read it from an op. Operand numbers count the tensor operands, as in the op's sharding rule."""
-    if op.name in VIEWS:
+    if op.name in (*VIEWS, _SLICE):
         return Linearity(through=(0,))
     if op.name != "linalg.generic" or len(op.results) != 1:
         return NOTHING
