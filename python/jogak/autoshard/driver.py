@@ -72,11 +72,13 @@ class SearchReport:
 
     def describe(self) -> Iterator[str]:
         """The plan's cost, its bound and the other meshes, for people."""
-        best = self.found[0].outcome
+        best, model = self.found[0].outcome, self.found[0].model
         yield (
             f"  searched        {duration(best.objective)} a step, no plan below {duration(best.lower_bound)} "
             f"(gap {best.gap:.2%}), {best.variables} decisions"
         )
+        if sum(model.sites.alike) > len(model.sites.sites):
+            yield "    the bound is over plans of this mesh that treat every second one of equal layers alike"
         if self.interrupted:
             yield "    interrupted: the best plan so far, on the meshes that were tried"
         if self.recomputed < 1:

@@ -21,7 +21,7 @@ from jogak.autoshard.strategies import active_axes
 from jogak.cost.model import CostModel
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits
-from jogak.sharding.reshard import Step, StepKind, _steps
+from jogak.sharding.reshard import Step, StepKind, next_steps
 from jogak.sharding.sharding import Combiner, Sharding
 
 Floats = NDArray[np.float64]
@@ -152,10 +152,10 @@ def _states(shape: tuple[int, ...], mesh: Mesh, combiner: Combiner) -> dict[Shar
 def _moves(states: dict[Sharding, int], shape: tuple[int, ...], mesh: Mesh) -> list[_Move]:
     moves = []
     rank = len(shape)
-    # `_steps` asks the target only which axes it uses, and for cuts by several of them in which dimension.
+    # `next_steps` asks the target only which axes it uses, and for cuts by several of them in which dimension.
     anywhere = [Sharding(tuple(mesh.axes if dim == at else () for dim in range(rank))) for at in range(max(rank, 1))]
     for state, number in states.items():
-        steps = dict.fromkeys(step for target in anywhere for step in _steps(state, target, shape, mesh))
+        steps = dict.fromkeys(step for target in anywhere for step in next_steps(state, target, shape, mesh))
         for step in steps:
             if step.after in states:
                 moves.append(_Move(number, states[step.after], step.kind, step.axes, _scale(step, mesh)))

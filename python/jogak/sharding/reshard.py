@@ -86,7 +86,7 @@ def route(
             return Route(_merged(steps), seconds)
         if seconds > best[here]:
             continue
-        for step in _steps(here, target, shape, mesh):
+        for step in next_steps(here, target, shape, mesh):
             total = seconds + _seconds(step, here, shape, element_bytes, mesh, cost)
             if total < best.get(step.after, float("inf")):
                 best[step.after] = total
@@ -108,7 +108,7 @@ def _seconds(
             return cost.collective(step.kind, step.axes, held)
 
 
-def _steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
+def next_steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
     """Every collective that could be next. Axes that the target does not use are never added."""
     yield from _reductions(here, target, shape, mesh)
     yield from _slices(here, target, shape, mesh)

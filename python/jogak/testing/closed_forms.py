@@ -67,6 +67,27 @@ def attention() -> Built:
     return Attention(512, 16), (torch.empty(4, 128, 512),)
 
 
+class Product(nn.Module):
+    """A product of two matrices, each behind a transpose or a reshape."""
+
+    def __init__(self, reshaped: bool) -> None:
+        super().__init__()
+        self.reshaped = reshaped
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        if self.reshaped:
+            return left.reshape(128, 2048) @ right.reshape(2048, 128)
+        return left.transpose(0, 1) @ right.transpose(0, 1)
+
+
+def behind_transposes() -> Built:
+    return Product(reshaped=False), (torch.empty(2048, 128), torch.empty(128, 2048))
+
+
+def behind_reshapes() -> Built:
+    return Product(reshaped=True), (torch.empty(128, 32, 64), torch.empty(32, 64, 128))
+
+
 def all_reduce(bytes_: int, devices: int = 4) -> float:
     """Alpa's price of an all-reduce with alpha = beta = 1."""
     return 1 + 2 * (devices - 1) / devices * bytes_ + 0.01
@@ -106,6 +127,20 @@ FORMS: Mapping[str, Form] = {
         "A1 with biases", lambda: mlp(2, 1024, 128, True), 2 * all_reduce(128 * 128 * 4) + 2 * all_reduce(128 * 4)
     ),
     "A9": Form("attention forward", attention, all_reduce(4 * 128 * 512 * 4), train=False),
+    "A11": Form(
+        "product behind transposes, the contraction given as split",
+        behind_transposes,
+        all_reduce(128 * 128 * 4),
+        train=False,
+        constraints=("left=[data, _]", "right=[_, data]"),
+    ),
+    "A11 reshape": Form(
+        "the same behind reshapes",
+        behind_reshapes,
+        all_reduce(128 * 128 * 4),
+        train=False,
+        constraints=("left=[_, data, _]", "right=[data, _, _]"),
+    ),
     "A13": Form("6-layer MLP, batch 32, width 256", lambda: mlp(6, 32, 256), 5 * all_reduce(32 * 256 * 4)),
     "A15": Form("2 BERT layers, 8 x 8 x 128", lambda: bert(2, 8, 8, 128, 8), 7 * all_reduce(8 * 8 * 128 * 4)),
 }
