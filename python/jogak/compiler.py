@@ -230,9 +230,19 @@ def _normalize(made: Compilation, registry: Registry) -> None:
 
 
 def _cut(made: Compilation, count: int, registry: Registry) -> None:
-    """Let the program take its batch in parts."""
-    if count > 1:
-        _run(made, made.program, micro_batch_pipeline(count), registry)
+    """Let the program take its batch in parts.
+
+    Raises:
+        JogakError: it cannot.
+    """
+    try:
+        if count > 1:
+            _run(made, made.program, micro_batch_pipeline(count), registry)
+    except PassFailed as error:
+        first = error.diagnostics[0]
+        if first.location != SourceLocation():
+            raise
+        raise JogakError(first.message, where=f"--micro-batches {count}", hint=first.hint) from None
     made.configuration = replace(made.configuration, micro_batches=count)
 
 

@@ -231,6 +231,21 @@ ROWS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         1,
         ("model.py:9", "training needs a loss", "--loss cross_entropy"),
     ),
+    "micro-batches of inference": (
+        (*COMPILE, "--micro-batches", "2"),
+        1,
+        ("--micro-batches 2", "micro-batches are for training steps", "--train"),
+    ),
+    "micro-batches that do not divide": (
+        (*COMPILE, "--train", "sgd", "--micro-batches", "3"),
+        1,
+        ("--micro-batches 3", "3 micro-batches do not divide the batch of 4", "take one of 1, 2, 4"),
+    ),
+    "micro-batches that are no number": (
+        (*COMPILE, "--train", "sgd", "--micro-batches", "some"),
+        2,
+        ("--micro-batches", "'some' is no number", "auto"),
+    ),
     "loss without training": ((*COMPILE, "--loss", "mse"), 2, ("--loss", "for training", "--train")),
     "learning rate without training": (
         (*COMPILE, "--learning-rate", "1"),
