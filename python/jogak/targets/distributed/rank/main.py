@@ -23,6 +23,7 @@ from . import faults
 from .errors import CommunicationError, RunError
 from .measure import profile
 from .mesh import Mesh
+from .pulse import Pulse
 from .step import MANIFEST, Step, open_step, read_manifest, read_program
 
 TIMEOUT = 60.0
@@ -178,7 +179,10 @@ def main(folder: Path, about: str) -> None:
     place = Place(*next(rendezvous("env://", timeout=timedelta(seconds=given.timeout))))
     rank = place.rank
     try:
+        pulse = Pulse(rank, place.world)
+        pulse.start()
         run(folder, given, place)
+        pulse.end()
     except CommunicationError as error:
         problem = str(error)
         signal.signal(signal.SIGTERM, lambda *_: faults.fail(rank, problem))
