@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import jogak
 from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
 from jogak.ingress.options import ImportOptions, Optimizer
@@ -41,8 +42,7 @@ PLANS = [
     pytest.param(GPT, "adamw", "data=2,model=2", BATCH + MEGATRON, id="gpt2-megatron"),
     pytest.param(LLAMA, "adamw", "data=2,model=2", BATCH + GATED, id="llama"),
     pytest.param(MOE, "adamw", "expert=4", EXPERTS, id="moe"),
-    pytest.param(RESNET, "sgd", "data=2", IMAGES, id="resnet-2"),
-    pytest.param(RESNET, "sgd", "data=4", IMAGES, id="resnet-4"),
+    pytest.param(RESNET, "sgd", "data=4", IMAGES, id="resnet"),
 ]
 
 
@@ -64,3 +64,21 @@ def test_ten_steps_equal_eager(tmp_path: Path, model: str, train: Any, mesh: str
     torch.testing.assert_close(torch.tensor(done.losses), torch.tensor(losses), rtol=1e-4, atol=0)
     assert losses[-1] != losses[0]
     assert done.collectives == manifest["predicted"]["collectives"]
+
+
+def peak(folder: Path, memory: str) -> int:
+    """Bytes that IREE's allocator gave out at most in two steps of a plan for one device."""
+    model = "zoo:gpt2?layers=4&heads=4&width=32&vocab=64&context=128&sequence=128&batch=4"
+    options = ImportOptions(Optimizer("sgd", learning_rate=1e-3))
+    asked = Configuration(model, "data=1", options, (), "iree", memory=memory, searched="nothing")
+    write_output(compile_configuration(asked), folder)
+    step = jogak.load(folder)
+    losses = [float(step()["loss"]) for _ in range(2)]
+    assert losses[1] < losses[0]
+    return int(step.constants.peak_bytes)
+
+
+@pytest.mark.slow
+def test_rematerialization_survives(tmp_path: Path) -> None:
+    less = peak(tmp_path / "less", "0.6x")  # first: the statistics of a process only grow
+    assert less < 0.9 * peak(tmp_path / "all", "auto")

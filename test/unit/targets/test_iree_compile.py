@@ -18,7 +18,6 @@ from jogak.targets.distributed.rank.step import read_constants, read_program
 from jogak.targets.iree import compiler
 from jogak.targets.iree.backend import BACKENDS
 from jogak.targets.iree.compiler import compile_module
-from jogak.targets.iree.engine import shared
 from jogak.targets.iree.segments import segment
 from jogak.targets.iree.target import Iree
 
@@ -97,7 +96,7 @@ def test_one_module_serves_every_device(folder: Path, rank: int) -> None:
     assert torch.equal(piece, (values * 2)[2 * rank : 2 * rank + 2])
     assert torch.equal(positive, values > 0)
     assert torch.equal(moved, torch.arange(4) + rank)
-    assert not shared([], [doubled, piece, positive, moved])
+    assert len({each.untyped_storage().data_ptr() for each in (doubled, piece, positive, moved)}) == 4
     assert functions.peak_bytes > 0
 
 
@@ -116,13 +115,6 @@ def test_another_module_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "segments.vmfb").write_bytes(b"something else")
     with pytest.raises(RunError, match="not the module that the program was compiled with"):
         read_constants(tmp_path, program, torch.device("cpu"))
-
-
-def test_views_are_found() -> None:
-    whole = torch.arange(8.0)
-    assert shared([whole], [whole[4:], torch.zeros(2)]) == [0]
-    other = torch.arange(4.0)
-    assert shared([whole], [other, other.view(2, 2), other[:0]]) == [1]
 
 
 @pytest.mark.parametrize("name", ["iree-cuda", "iree-rocm", "iree-vulkan"])

@@ -34,6 +34,11 @@ def test_the_start_of_a_collective_is_put_off_until_the_function_is_worth_a_call
     assert parts[1] == [1]
 
 
+def test_a_function_ends_where_something_is_computed_again() -> None:
+    nodes = [Node((), (number,), communicates=False, again=number in (2, 3)) for number in range(5)]
+    assert cut(nodes) == [[0, 1], [2, 3, 4]]
+
+
 @st.composite
 def programs(draw: st.DrawFn) -> list[Node]:
     count = draw(st.integers(1, 60))

@@ -2,7 +2,9 @@
 
 A call costs some microseconds and keeps the compiler from fusing across it; a cut lets a collective start earlier. So a
 function is closed where a collective needs one of its results, or where a step reads a collective that is under way,
-but not before it holds some steps: until then the start is put off, or the wait is put forward.
+but not before it holds some steps: until then the start is put off, or the wait is put forward. It is also closed where
+something is computed again: the other compiler orders the steps of a function as it likes, and would do that early,
+which keeps both alive.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ class Node:
         operands: numbers of the values that it reads.
         results: numbers of the values that it makes.
         communicates: whether it is a collective.
+        again: whether it computes something a second time.
     """
 
     operands: tuple[int, ...]
     results: tuple[int, ...]
     communicates: bool
+    again: bool = False
 
 
 @dataclass
@@ -65,6 +69,8 @@ class _Cutter:
     def compute(self, number: int) -> None:
         """Put a step into the open function, or into a new one where it needs a collective."""
         operands = self.nodes[number].operands
+        if self.open and self.nodes[number].again and not self.nodes[self.open[-1]].again:
+            self.close()
         if any(not set(operands).isdisjoint(self.nodes[at].results) for at in self.put_off):
             self.close()
         late = self.under_way.intersection(operands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,39 +43,43 @@ class Functions:
         self._module = runtime.VmModule.mmap(self._instance, str(path))
         self._context = runtime.VmContext(self._instance, [hal, self._module])
         self._known: dict[str, Any] = {}
-        self._shared: dict[str, list[int]] = {}
+        self._memory = int(runtime.MemoryType.DEVICE_LOCAL) | int(runtime.MemoryType.HOST_VISIBLE)
+        self._usage = int(runtime.BufferUsage.DEFAULT) | int(runtime.BufferUsage.MAPPING)
+        kinds = runtime.HalElementType
+        self._elements = {
+            torch.float64: kinds.FLOAT_64, torch.float32: kinds.FLOAT_32, torch.float16: kinds.FLOAT_16,
+            torch.bfloat16: kinds.BFLOAT_16, torch.bool: kinds.BOOL_8, torch.int8: kinds.SINT_8,
+            torch.int16: kinds.SINT_16, torch.int32: kinds.SINT_32, torch.int64: kinds.SINT_64,
+        }  # fmt: skip
 
-    def call(self, name: str, count: int, *arguments: Tensor | int) -> list[Tensor]:
+    def call(
+        self, name: str, results: Sequence[tuple[torch.dtype, tuple[int, ...]]], *given: Tensor | int
+    ) -> list[Tensor]:
         """Call a function.
 
         Args:
             name: of the function.
-            count: how many results it has.
-            arguments: tensors, and positions on mesh axes.
-
-        Returns:
-            Tensors that share no memory with the arguments or with each other.
+            results: the type and shape of each result. Each gets memory of its own, so that each can be freed.
+            given: the tensors that it reads, then positions on mesh axes.
         """
         function = self._known.get(name) or self._known.setdefault(name, self._module.lookup_function(name))
-        given = self._runtime.VmVariantList(len(arguments))
-        found = self._runtime.VmVariantList(count)
-        tensors = [self._aligned(each) for each in arguments if not isinstance(each, int)]
-        for each in tensors:
-            given.push_ref(self._device.from_dlpack_capsule(each.__dlpack__()))
-        for position in arguments[len(tensors) :]:
-            given.push_int(position)
-        self._context.invoke(function, given, found)
-        results = [self._tensor(found, number) for number in range(count)]
-        if name not in self._shared:
-            self._shared[name] = shared(tensors, results)
-        for number in self._shared[name]:
-            results[number] = results[number].clone()
-        return results
+        arguments = self._runtime.VmVariantList(len(given) + len(results))
+        for each in given:
+            if isinstance(each, int):
+                arguments.push_int(each)
+            else:
+                arguments.push_ref(self._device.from_dlpack_capsule(self._aligned(each).__dlpack__()))
+        views = [self._new(dtype, shape) for dtype, shape in results]
+        for view in views:
+            arguments.push_ref(view)
+        self._context.invoke(function, arguments, self._runtime.VmVariantList(len(results)))
+        return [from_dlpack(self._device.create_dlpack_capsule(view, _CPU, 0)) for view in views]
 
-    def _tensor(self, results: Any, number: int) -> Tensor:
-        view = results.get_as_object(number, self._runtime.HalBufferView)
-        made: Tensor = from_dlpack(self._device.create_dlpack_capsule(view, _CPU, 0))
-        return made
+    def _new(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Any:
+        """New memory for a result."""
+        size = max(torch.Size(shape).numel() * dtype.itemsize, 1)
+        buffer = self._device.allocator.allocate_buffer(self._memory, self._usage, size)
+        return self._runtime.HalBufferView(buffer, shape, self._elements[dtype])
 
     def _aligned(self, tensor: Tensor) -> Tensor:
         """The tensor as IREE takes it: contiguous, from an address that its vectors can be loaded from."""
@@ -84,21 +89,5 @@ class Functions:
 
     @property
     def peak_bytes(self) -> int:
-        """The most bytes that IREE had allocated at once; arguments are not among them."""
+        """The most bytes that were allocated at once: intermediate values, and results that are still held."""
         return int(self._device.allocator.statistics["device_bytes_peak"])
-
-
-def shared(arguments: list[Tensor], results: list[Tensor]) -> list[int]:
-    """The results that lie in the memory of an argument or of a result before them: IREE returns views as such.
-
-    Which ones these are is a matter of the function, and not of one call.
-    """
-    taken = [(each.data_ptr(), each.data_ptr() + each.nbytes) for each in arguments]
-    found = []
-    for number, each in enumerate(results):
-        start, end = each.data_ptr(), each.data_ptr() + each.nbytes
-        if any(start < other and begin < end for begin, other in taken):
-            found.append(number)
-        else:
-            taken.append((start, end))
-    return found

@@ -56,7 +56,8 @@ class FunctionBuilder:
             writes: the values that are its results.
 
         Returns:
-            Its name, and the mesh axes whose positions are its last arguments.
+            Its name, and the mesh axes whose positions are arguments behind those that it reads. Behind them comes the
+            memory for each result.
         """
         name = f"segment_{self._count}"
         self._count += 1
@@ -87,6 +88,7 @@ class _Body:
         self.builder = builder
         self.new: dict[ir.Value, ir.Value] = {}
         self.positions: dict[str, ir.Value] = {}
+        self.notes: dict[int, ir.Attribute] = {}
         self.index, self.i64 = ir.IndexType.get(), ir.IntegerType.get_signless(64)
         empty = ir.FunctionType.get([], [])
         self.function = func.FuncOp(name, empty, ip=ir.InsertionPoint(builder.module.body))
@@ -101,6 +103,13 @@ class _Body:
             return
         held = tensor.ExtractOp(argument, [], ip=self.at).result
         self.new[value] = self._cast(held, value.type)
+
+    def _storage(self, number: int, type_: ir.Type) -> None:
+        """An argument in whose memory a result is put."""
+        at = len(self.block.arguments)
+        self.block.add_argument(type_, ir.Location.unknown())
+        index = ir.IntegerAttr.get(self.index, number)
+        self.notes[at] = ir.DictAttr.get({"iree.abi.output": index})
 
     def _outside(self, type_: ir.Type) -> ir.Type:
         """The type of an argument or result: always a tensor, and no `index`."""
@@ -121,9 +130,13 @@ class _Body:
                 here = tensor.FromElementsOp(kind, [self._cast(here, kind.element_type)], ip=self.at).result
             results.append(here)
         func.ReturnOp(results, ip=self.at)
+        for number, result in enumerate(results):
+            self._storage(number, result.type)
         inputs = [argument.type for argument in self.block.arguments]
         kind = ir.FunctionType.get(inputs, [result.type for result in results])
         self.function.attributes["function_type"] = ir.TypeAttr.get(kind)
+        notes = [self.notes.get(at, ir.DictAttr.get({})) for at in range(len(inputs))]
+        self.function.attributes["arg_attrs"] = ir.ArrayAttr.get(notes)
 
     def put(self, op: ir.Operation, *, barrier: bool = False) -> None:
         """Do an op of the program here."""

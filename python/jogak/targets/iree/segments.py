@@ -145,7 +145,7 @@ def segment(module: ir.Module, program: Program) -> Segmented:
     results = [reading.numbers[value] for value in returned]
     read = _renumbered(program, results)
     ordered = overlap(reading.steps, results)
-    nodes = [Node(step.operands, step.results, isinstance(step, CollectiveStep)) for step in ordered]
+    nodes = [_node(step) for step in ordered]
     parts = cut(nodes)
     builder = FunctionBuilder(module.context, reading.values, reading.numbers, reading.ambient, reading.grid)
     steps: list[CallStep | CollectiveStep] = []
@@ -156,6 +156,12 @@ def segment(module: ir.Module, program: Program) -> Segmented:
         else:
             steps.append(_call(builder, reading, ordered, nodes, parts, part, results))
     return Segmented(read, liveness.plan(steps, results), builder.text())
+
+
+def _node(step: OpStep | CollectiveStep) -> Node:
+    if isinstance(step, CollectiveStep):
+        return Node(step.operands, step.results, communicates=True)
+    return Node(step.operands, step.results, communicates=False, again=RECOMPUTE_OF in step.op.attributes)
 
 
 def _renumbered(program: Program, results: Sequence[int]) -> Program:
