@@ -50,4 +50,4 @@ class ConvertShardToSharding(Pass):
         mesh = require_mesh(module)
         function = main_function(module).operation
         found = take_shardings(function, mesh)
-        write_shardings(function, read_graph(function, active_registry().rules()), found)
+        write_shardings(function, read_graph(function, active_registry().rules()), found, mesh)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
 
 from jogak.errors import JogakError
-from jogak.ir.diagnostics import fail, remark, warn
-from jogak.ir.grid import require_mesh
+from jogak.ir.diagnostics import PassFailed, fail, remark, warn
+from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.plugin import Pass
 from jogak.registry import active_registry
-from jogak.sharding.annotation import annotate, read_constraints
+from jogak.sharding.annotation import annotate, axes_of_constraints, read_constraints
 from jogak.sharding.mesh import Mesh
-from jogak.sharding.outcome import Propagated
-from jogak.sharding.propagation import propagate
+from jogak.sharding.outcome import Lost, Propagated
 from jogak.sharding.reading import Reading, read_graph
-from jogak.sharding.telling import describe_conflicts, describe_overruled
+from jogak.sharding.refinement import propagate_refined
+from jogak.sharding.telling import describe_conflicts, describe_lost, describe_overruled
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,17 @@ class Propagate(Pass):
     `barrier`, `barrier(forward)`, `barrier(backward)` and `p1`.
 
     After: every argument, op and result carries `jogak.sharding`, at a fixed point of forward and backward propagation
-    over the factors of each op. Constraints hold exactly; an updated argument and its new value agree.
+    over the factors of each op. Constraints hold exactly; an updated argument and its new value agree. An axis that
+    has to cover two dimensions of a reshape is taken apart in `shard.grid` into sub-axes, `x:(1)2` and `x:(2)2`.
 
     Options:
         agreed: where the tensors of an op disagree, only what they have in common goes on; otherwise the larger
             tensor is followed.
 
     Failure: no mesh; a constraint that does not fit its value or the mesh; two of one priority that contradict each
-    other. A dimension that has too few elements stays whole, and a constraint that one of an earlier priority leaves no
-    room for does not hold: both are warnings. Where shardings of two constraints meet in an op that cannot keep both,
-    a remark names both.
+    other. A dimension that has too few elements, or that a reshape takes apart into sizes that the axis does not
+    divide, stays whole, and a constraint that one of an earlier priority leaves no room for does not hold: these are
+    warnings. Where shardings of two constraints meet in an op that cannot keep both, a remark names both.
 
     Example:
         ```mlir before
@@ -65,15 +67,21 @@ class Propagate(Pass):
     agreed: bool = False
 
     def run(self, module: ir.Module) -> None:
-        mesh = require_mesh(module)
+        declared = require_mesh(module)
         function = main_function(module).operation
         reading = read_graph(function, active_registry().rules())
-        seeds = read_constraints(function, reading, mesh)
+        named = declared.cut_for(axes_of_constraints(function, reading))
         try:
-            result = propagate(reading.graph, mesh, seeds, agreed=self.agreed)
+            mesh, result = propagate_refined(
+                reading.graph, named, lambda mesh: read_constraints(function, reading, mesh), agreed=self.agreed
+            )
+        except PassFailed:
+            raise
         except JogakError as error:
             fail(function, error.message, hint=error.hint)
-        annotate(function, reading, result.shardings)
+        if mesh != declared:
+            declare_mesh(module, mesh)
+        annotate(function, reading, result.shardings, mesh)
         _tell(function, reading, result, mesh)
 
 
@@ -92,6 +100,9 @@ def _tell(function: ir.Operation, reading: Reading, result: Propagated, mesh: Me
             f"dimension {skipped.dim} has size {size}, too few elements to split it by mesh axis {skipped.axis!r} "
             f"({mesh.sizes[skipped.axis]} devices): it stays whole on that axis",
         )
+    for lost, count in _distinct(result.lost).items():
+        more = f" (and {count - 1} more like it)" if count > 1 else ""
+        warn(reading.ops[lost.node], f"{describe_lost(lost, reading.graph, mesh)}{more}")
     for overruled in result.overruled:
         message, hint = describe_overruled(overruled)
         value = reading.graph.values[overruled.value]
@@ -101,3 +112,13 @@ def _tell(function: ir.Operation, reading: Reading, result: Propagated, mesh: Me
         warn(where, f"{value.name or 'a value'}: {message}", hint=hint)
     for line, node in describe_conflicts(result, reading.graph):
         remark(reading.ops[node], line)
+
+
+def _distinct(lost: Iterable[Lost]) -> dict[Lost, int]:
+    """The first of those that are alike, and how many there are: repeated layers are told once."""
+    first: dict[object, Lost] = {}
+    counts: dict[Lost, int] = {}
+    for each in lost:
+        told = first.setdefault((each.sizes, each.at, each.axes), each)
+        counts[told] = counts.get(told, 0) + 1
+    return counts

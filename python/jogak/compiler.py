@@ -20,7 +20,7 @@ from jogak.cost.machine_file import load_machine
 from jogak.cost.model import CostModel, cost_model
 from jogak.errors import JogakError, unknown_name
 from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, SourceLocation
-from jogak.ir.grid import declare_mesh, find_mesh
+from jogak.ir.grid import declare_mesh, find_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.options import format_value
 from jogak.ir.pass_manager import run_pipeline
@@ -32,15 +32,18 @@ from jogak.report.coverage import Coverage, coverage
 from jogak.report.memory import recomputed
 from jogak.report.promise import Promise, memory_warning, promise
 from jogak.sharding.annotation import SHARDING, read_arguments, write_constraints
-from jogak.sharding.constraints import Constraint, resolve
+from jogak.sharding.constraints import Constraint, axes_of, resolve
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
+from jogak.sharding.refinement import suggested
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from jogak.ingress.model import Model
 
+SEARCHED_AXES = 2
+"""How many axes a mesh may have that a search takes apart by itself; three take it many times as long."""
 Progress = Callable[[str], None]
 Watch = Callable[[Mesh, float | None, State], None]
 """Told whenever a search gets further; see `jogak.autoshard.meshes`."""
@@ -153,8 +156,11 @@ def _compile(
     if stop_after not in PHASES:
         raise unknown_name("phase", stop_after, PHASES, where="--compile-to")
     mesh = Mesh.parse(configuration.mesh)
-    for constraint in _constraints(configuration) if configuration.searched != "mesh" else ():
-        constraint.spec.check(mesh, constraint.where)
+    if configuration.searched != "mesh":
+        constraints = _constraints(configuration)
+        mesh = mesh.cut_for(axes_of(constraints))
+        for constraint in constraints:
+            constraint.spec.on(mesh).check(mesh, constraint.where)
     registry = registry_of(configuration.plugins)
     registry.passes()  # a broken plug-in shows before the model is imported
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
@@ -261,12 +267,14 @@ def _shard(made: Compilation, registry: Registry) -> None:
     declared = find_mesh(made.program)
     if annotated and declared is None:
         declare_mesh(made.program, made.mesh)
-    elif annotated and declared != made.mesh:
+    elif annotated and declared is not None and declared.whole != made.mesh.whole:
         raise JogakError(
             f"the program is annotated for the mesh {declared}, not {made.mesh}",
             where=made.configuration.model,
             hint=f"give --mesh {declared}",
         )
+    elif annotated and declared is not None:
+        _set_mesh(made, declared, registry)
     made.coverage = coverage(read_graph(function, registry.rules()).graph)
     if annotated:
         _refuse(made.configuration)
@@ -293,6 +301,13 @@ def _plan(made: Compilation, registry: Registry) -> None:
     seeds = resolve(constraints, read_arguments(function), made.mesh, reading.graph)
     write_constraints(function, seeds, reading)
     _run(made, made.program, "builtin.module(jogak-propagate)", registry)
+    _set_mesh(made, require_mesh(made.program), registry)
+
+
+def _set_mesh(made: Compilation, mesh: Mesh, registry: Registry) -> None:
+    """Use a mesh that was chosen, or taken apart into sub-axes, from here on."""
+    made.mesh = mesh
+    made.cost = cost_model(made.configuration.cost_model, made.cost.machine, mesh, registry)
 
 
 def _search(made: Compilation, constraints: Sequence[Constraint], registry: Registry) -> None:
@@ -303,7 +318,10 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
     """
     configuration, machine = made.configuration, made.cost.machine
     open_mesh = configuration.searched == "mesh"
-    candidates = list(meshes(made.mesh.devices)) if open_mesh else [made.mesh]
+    candidates = list(meshes(made.mesh.devices))
+    if not open_mesh:
+        graph = read_graph(main_function(made.program).operation, registry.rules()).graph
+        candidates = list(dict.fromkeys([made.mesh, suggested(graph, made.mesh, SEARCHED_AXES)]))
     limit = memory_limit(configuration.memory, machine.device.memory_bytes)
     options = SearchOptions(limit, configuration.search_seconds, target_gap=configuration.search_gap)
     refine = configuration.search_seconds if open_mesh and made.mesh.devices >= REFINED_FROM else 0.0
@@ -317,8 +335,8 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
         made.watch,
         refine,
     )
-    made.search, made.mesh = searched, searched.mesh
-    made.cost = cost_model(configuration.cost_model, machine, made.mesh, registry)
+    made.search = searched
+    _set_mesh(made, searched.mesh, registry)
     made.configuration = replace(configuration, mesh=str(made.mesh))
 
 

@@ -18,8 +18,8 @@ def annotate_plan(
     module: ir.Module, function: ir.Operation, reading: Reading, outcome: Outcome, plan: Assigned, model: Model
 ) -> None:
     """Write the plan on every argument and op, and its price on the module."""
-    annotate(function, reading, plan.shardings)
-    write_strategies(reading, plan.strategies)
+    annotate(function, reading, plan.shardings, model.sites.mesh)
+    write_strategies(reading, plan.strategies, model.sites.mesh)
     told = {
         "objective": outcome.objective,
         "lower_bound": outcome.lower_bound,

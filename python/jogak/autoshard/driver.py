@@ -20,7 +20,7 @@ from jogak.ir.module import main_function
 from jogak.plugin import RuleFunction
 from jogak.report.summary import duration
 from jogak.sharding.annotation import read_arguments, read_constraints, write_constraints
-from jogak.sharding.constraints import Constraint, Seed, resolve, settle
+from jogak.sharding.constraints import Constraint, Seed, axes_of, resolve, settle
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, read_graph
 
@@ -85,7 +85,7 @@ class SearchReport:
             yield f"    fits when values are recomputed: with {self.recomputed:.0%} of what ops make alive at once"
         for each in self.found[1:4]:
             told = duration(each.outcome.objective) if each.plan is not None else "does not fit"
-            yield f"    on {each.mesh}: {told}"
+            yield f"    on {each.mesh.detailed()}: {told}"
 
 
 def search_program(
@@ -146,7 +146,8 @@ def _seeds(
     """
     refused: JogakError | None = None
     fits = False
-    for mesh in candidates:
+    for candidate in candidates:
+        mesh = candidate.cut_for(axes_of(constraints))
         try:
             seeds = resolve(constraints, read_arguments(function), mesh, reading.graph)
         except JogakError as error:

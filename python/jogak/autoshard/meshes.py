@@ -44,7 +44,7 @@ class Found:
         """A row of the manifest's table of meshes."""
         fits = self.plan is not None
         return {
-            "mesh": str(self.mesh),
+            "mesh": self.mesh.detailed(),
             "feasible": fits,
             "objective": self.outcome.objective if fits else None,
             "lower_bound": self.outcome.lower_bound if fits else None,

@@ -178,9 +178,10 @@ class Machine:
         """
         parts = _split(mesh, self.levels)
         own = dict(self.axes)
-        for axis, size in mesh.sizes.items():
-            if axis in own and size > 1:
-                parts[axis] = ((own[axis], size),)
+        for whole in own:
+            for axis in mesh.parts(whole):
+                if mesh.sizes[axis] > 1:
+                    parts[axis] = ((own[whole], mesh.sizes[axis]),)
         return {axis: parts[axis] for axis in mesh.axes}
 
     def spans(self, mesh: Mesh, axes: Sequence[str]) -> tuple[Span, ...]:
@@ -198,6 +199,7 @@ class Machine:
 
     def effective(self, mesh: Mesh) -> dict[str, Any]:
         """The numbers behind the prices for one mesh, as JSON; null is a speed or a size without limit."""
+        mesh = mesh.whole
         links = self.axis_links(mesh)
         fraction = self.achieved.network
         return {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 
 import torch
@@ -32,14 +31,28 @@ def _high(x: Tensor, low: Sizes, span: Sizes) -> list[int]:
     return [total - before - size for total, before, size in zip(span, low, sizes, strict=True)]
 
 
-def _gather_back(
-    parts: Sequence[Tensor], at: Sequence[Sizes], stride: Sizes, low: Sizes, like: Tensor, span: Sizes
-) -> Tensor:
-    """Sum of the parts at their places in the padded input, without the padding."""
-    total = functools.reduce(
-        operator.add, (place(part, offset, stride, span) for part, offset in zip(parts, at, strict=True))
-    )
-    return pad_or_crop(total, [-before for before in low], [-after for after in _high(like, low, span)])
+def _gather_back(parts: Sequence[Tensor], at: Sequence[Sizes], stride: Sizes, low: Sizes, like: Tensor) -> Tensor:
+    """Sum of the parts at their places in the input; what falls into its padding is left out.
+
+    Dimension after dimension, from the last on: what lies at one place of the others is added first, so that along the
+    first dimension there are as many copies as the window has elements there, and devices that split it exchange few.
+    """
+    level = dict(zip(map(tuple, at), parts, strict=True))
+    for dim in reversed(range(len(low))):
+        sums: dict[tuple[int, ...], Tensor] = {}
+        for offset, part in level.items():
+            dimension = part.dim() - len(low) + dim
+            placed = _place_along(part, dimension, offset[dim] - low[dim], stride[dim], like.shape[dimension])
+            sums[offset[:dim]] = sums[offset[:dim]] + placed if offset[:dim] in sums else placed
+        level = sums
+    return level[()]
+
+
+def _place_along(x: Tensor, dimension: int, offset: int, stride: int, size: int) -> Tensor:
+    """Each element at its position along one dimension of the given size, the first at `offset`."""
+    behind = list(x.shape[dimension + 1 :])
+    ones, zeros = [1] * len(behind), [0] * len(behind)
+    return place(x, [offset, *zeros], [stride, *ones], [size, *behind])
 
 
 def _maximum_at(windows: Sequence[Tensor]) -> list[Tensor]:
@@ -63,7 +76,7 @@ def _max_pool_gradient(
     at = list(offsets(kernel, dilation))
     hits = _maximum_at([window_slice(padded, offset, stride, count) for offset in at])
     parts = [torch.where(hit, grad, 0.0) for hit in hits]
-    return _gather_back(parts, at, stride, padding, x, span)
+    return _gather_back(parts, at, stride, padding, x)
 
 
 def _max_pool_backward(rank: int) -> Callable[..., Tensor]:
@@ -134,9 +147,8 @@ def _avg_pool_backward(rank: int) -> Callable[..., Tensor]:
         kernel, low, ones = expand_sizes(kernel_size, rank), expand_sizes(padding, rank), [1] * rank
         steps = expand_sizes(stride, rank) if stride else kernel
         grad = _divided(widened(grad_output), self, kernel, steps, low, count_include_pad, divisor_override)
-        span = _span(grad.shape[-rank:], kernel, steps, ones)
         at = list(offsets(kernel, ones))
-        return _gather_back([grad] * len(at), at, steps, low, self, span).to(self.dtype)
+        return _gather_back([grad] * len(at), at, steps, low, self).to(self.dtype)
 
     return avg_pool_backward
 

@@ -63,7 +63,7 @@ def one_turn(module: ir.Module, count: int, rules: Mapping[str, RuleFunction]) -
     for view in function.regions[0].blocks[0].operations:
         _rename(view.operation, CONSTRAINT, KEPT)
     reading = read_graph(function, rules)
-    annotate(function, reading, propagate(reading.graph, mesh, seeds(read_arguments(function), count)).shardings)
+    annotate(function, reading, propagate(reading.graph, mesh, seeds(read_arguments(function), count)).shardings, mesh)
     partition(turn, function, mesh, rules, Turns(load_machine(DEFAULT_MACHINE), mesh))
     merge_reductions(function)
     return turn

@@ -16,6 +16,9 @@ from jogak.sharding.rules.tensor import DYNAMIC
 from jogak.sharding.sharding import Combiner
 from jogak.sharding.windows import Exchange
 
+Margins = tuple[int, int]
+"""Widths of the margins in front of a piece and behind it."""
+
 
 class Emitter:
     """Emits into one function; positions on the mesh are computed once, at its top."""
@@ -75,28 +78,34 @@ class Emitter:
             left[cut] //= parts
         return left
 
-    def window(self, value: ir.Value, dim: int, axes: tuple[str, ...], read: Exchange) -> ir.Value:
-        """What a device reads along a split dimension, of its piece and of its neighbours'."""
+    def window(self, value: ir.Value, dim: int, axes: tuple[str, ...], read: Exchange, held: Margins) -> ir.Value:
+        """What a device reads along a split dimension.
+
+        Args:
+            value: its piece, or its piece with margins from the neighbours.
+            held: how wide these margins are; at least as wide as what is read of them.
+        """
+        low, high = held
+        before, behind = max(read.before, low), max(read.behind, high)
+        value = _widened(value, dim, before - low, behind - high)
         shape = shape_of(value)
-        value = _widened(value, dim, read.low, read.high)
-        if read.low or read.high:
-            value = self._halo(value, dim, axes, read)
-        value = _widened(value, dim, read.before - read.low, read.behind - read.high)
-        last = shape[dim] + read.before + read.behind - read.width
-        start = arith.AddIOp(self.offset(axes, read.step), index_constant(read.start)).result
+        last = shape[dim] - read.width
+        begin = index_constant(read.start + before - read.before)
+        start = arith.AddIOp(self.offset(axes, read.step), begin).result
         start = arith.MinSIOp(arith.MaxSIOp(start, index_constant(0)).result, index_constant(last)).result
         sizes = [read.width if number == dim else size for number, size in enumerate(shape)]
         offsets = [DYNAMIC if number == dim else 0 for number in range(len(shape))]
         type_ = tensor_type(sizes, ir.RankedTensorType(value.type).element_type)
         return tensor.ExtractSliceOp(type_, value, [start], [], [], offsets, sizes, [1] * len(shape)).result
 
-    def _halo(self, value: ir.Value, dim: int, axes: tuple[str, ...], read: Exchange) -> ir.Value:
-        """The margins of a piece, from the neighbours."""
+    def exchange(self, value: ir.Value, dim: int, axes: tuple[str, ...], margins: Margins) -> ir.Value:
+        """A piece between margins from the neighbours."""
+        value = _widened(value, dim, *margins)
         rank = len(shape_of(value))
         numbers = [[self.mesh.index(axis) for axis in axes] if number == dim else [] for number in range(rank)]
         split = ir.Attribute.parse(f"#shard<axisarray{numbers}>")
         grid = ir.FlatSymbolRefAttr.get(GRID)
-        op = shard.UpdateHaloOp(value.type, value, grid, split, [], static_halo_sizes=[read.low, read.high])
+        op = shard.UpdateHaloOp(value.type, value, grid, split, [], static_halo_sizes=list(margins))
         op.operation.attributes["jogak.cause"] = ir.StringAttr.get("a window reaches into the neighbours' pieces")
         return op.operation.results[0]
 

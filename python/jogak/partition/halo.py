@@ -2,43 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch_mlir import ir
 from torch_mlir.dialects import arith, linalg
 
-from jogak.ir.build import elementwise, index_constant
+from jogak.ir.build import elementwise, index_constant, tensor_type
 from jogak.ir.structured import shape_of
-from jogak.partition.emit import Emitter
+from jogak.partition.emit import Emitter, Margins
+from jogak.partition.reads import Pad, Place, Read
 from jogak.partition.split import Split
+from jogak.sharding.padding import local_size
 from jogak.sharding.rules.tensor import pad_value, static_list
 from jogak.sharding.windows import Window, exchange
 
 
 class Windows:
-    """Makes what devices read of split dimensions; what was made once is used again."""
+    """Makes what devices read of split dimensions; what was made once is used again.
 
-    def __init__(self, emitter: Emitter) -> None:
+    Attributes:
+        margins: the widest margins that are read of a value along a dimension, so that it is exchanged once.
+    """
+
+    def __init__(self, emitter: Emitter, margins: Mapping[Place, Margins]) -> None:
         self.emitter = emitter
+        self.margins = margins
+        self.exchanged: dict[tuple[ir.Value, int, tuple[str, ...]], ir.Value] = {}
         self.made: dict[tuple[ir.Value, Window, tuple[str, ...]], ir.Value] = {}
 
-    def read(self, value: ir.Value, operand: int, split: Split) -> ir.Value:
-        """What the split factors of an op read of operand number `operand`, at the insertion point.
+    def read(self, value: ir.Value, read: Read) -> ir.Value:
+        """What an op reads of an operand, at the insertion point.
 
         Args:
-            value: this device's piece of the operand.
+            value: this device's piece of what is read.
         """
-        for factor, axes in sorted(split.assignment.items()):
-            for window in split.rule.factors[factor].windows:
-                if window.operand == operand and axes:
-                    key = (value, window, axes)
-                    if key not in self.made:
-                        self.made[key] = self._read(value, window, axes)
-                    value = self.made[key]
-        return value
+        for axes, window in read.windows:
+            key = (value, window, axes)
+            if key not in self.made:
+                self.made[key] = self._read(value, window, axes, read)
+            value = self.made[key]
+        return value if read.pad is None else self._bordered(value, read.pad, read)
 
-    def _read(self, value: ir.Value, window: Window, axes: tuple[str, ...]) -> ir.Value:
+    def _read(self, value: ir.Value, window: Window, axes: tuple[str, ...], read: Read) -> ir.Value:
         made = exchange(window, self.emitter.mesh.size(axes))
         assert made is not None, "an assignment is possible only where its windows fit"
-        return self.emitter.window(value, window.dim, axes, made)
+        margins = (0, 0)
+        if made.low or made.high:
+            margins = self.margins[read.value, read.sharding, window.dim, axes]
+            value = self._exchange(value, window.dim, axes, margins)
+        return self.emitter.window(value, window.dim, axes, made, margins)
+
+    def _exchange(self, value: ir.Value, dim: int, axes: tuple[str, ...], margins: Margins) -> ir.Value:
+        key = (value, dim, axes)
+        if key not in self.exchanged:
+            self.exchanged[key] = self.emitter.exchange(value, dim, axes, margins)
+        return self.exchanged[key]
+
+    def _bordered(self, value: ir.Value, pad: Pad, read: Read) -> ir.Value:
+        """What was read of a value, as it would have been read of the padded one."""
+        split = {window.dim for _, window in read.windows}
+        low, high = ([0 if dim in split else width for dim, width in enumerate(each)] for each in (pad.low, pad.high))
+        if any(low) or any(high):
+            op = pad.op.clone()
+            shape = [b + size + a for b, size, a in zip(low, shape_of(value), high, strict=True)]
+            op.operands[0] = value
+            op.attributes["static_low"] = ir.DenseI64ArrayAttr.get(low)
+            op.attributes["static_high"] = ir.DenseI64ArrayAttr.get(high)
+            op.results[0].set_type(tensor_type(shape, ir.RankedTensorType(value.type).element_type))
+            value = op.results[0]
+        for axes, window in read.padded:
+            before, behind = pad.low[window.dim], pad.high[window.dim]
+            if before or behind:
+                part = local_size(window.iterations, self.emitter.mesh.size(axes))
+                begin = self.emitter.offset(axes, window.stride * part)
+                first = arith.SubIOp(index_constant(before - window.offset), begin).result
+                value = _written(value, pad.op, window.dim, first, pad.shape[window.dim])
+        return value
 
 
 def windowed_factors(split: Split) -> list[int]:
@@ -63,23 +102,23 @@ def localize_pad(op: ir.Operation, split: Split) -> None:
         (window,) = split.rule.factors[factor].windows
         low[window.dim] = high[window.dim] = 0
         with ir.InsertionPoint(op), op.location:
-            op.operands[0] = _bordered(op.operands[0], op, window, factor, split)
+            first = arith.SubIOp(index_constant(-window.offset), split.offset(factor)).result
+            op.operands[0] = _written(op.operands[0], op, window.dim, first, window.extent)
     op.attributes["static_low"] = ir.DenseI64ArrayAttr.get(low)
     op.attributes["static_high"] = ir.DenseI64ArrayAttr.get(high)
 
 
-def _bordered(value: ir.Value, op: ir.Operation, window: Window, factor: int, split: Split) -> ir.Value:
-    """`value` where it lies inside of the operand, what the pad writes elsewhere."""
+def _written(value: ir.Value, op: ir.Operation, dim: int, first: ir.Value, extent: int) -> ir.Value:
+    """`value` for `extent` elements of a dimension from `first` on, what the pad `op` writes elsewhere."""
     written = pad_value(op)
     assert written is not None, "only a pad with one value is split"
-    first = arith.SubIOp(index_constant(-window.offset), split.offset(factor)).result
-    behind = arith.AddIOp(first, index_constant(window.extent)).result
+    behind = arith.AddIOp(first, index_constant(extent)).result
     outside: ir.Value = written
     if not isinstance(written, ir.BlockArgument) and written.owner.operation.parent == op:
         outside = arith.ConstantOp(written.type, written.owner.attributes["value"]).result
 
     def body(element: ir.Value) -> ir.Value:
-        place = linalg.IndexOp(window.dim).result
+        place = linalg.IndexOp(dim).result
         above = arith.CmpIOp(arith.CmpIPredicate.sge, place, first).result
         below = arith.CmpIOp(arith.CmpIPredicate.slt, place, behind).result
         return arith.SelectOp(arith.AndIOp(above, below).result, element, outside).result

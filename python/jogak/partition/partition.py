@@ -19,6 +19,7 @@ from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
 from jogak.partition.emit import Emitter
 from jogak.partition.halo import Windows
 from jogak.partition.local import count_once, localize
+from jogak.partition.reads import Pad, Read, margins_of, through_pad
 from jogak.partition.split import Split
 from jogak.plugin import RuleFunction
 from jogak.sharding.annotation import (
@@ -83,27 +84,68 @@ class _Partitioner:
         self.shardings = shardings
         self.cost = cost
         self.emitter = Emitter(self.block, mesh)
-        self.windows = Windows(self.emitter)
         self.replaced: list[tuple[ir.Operation, ir.Value]] = []
         self.places: dict[ir.Value, _Place] = {}
         self.made: dict[tuple[ir.Value, object], ir.Value] = {}
         self.free: dict[ir.Value, tuple[int, ...]] = {}
         self.nodes = dict(zip(reading.ops, reading.graph.nodes, strict=True))
+        self.strategies = [self._strategy(op, node) for op, node in self.nodes.items()]
+        self.reads = self._all_reads()
+        self.unread = self._find_unread()
+        live = (read for (number, _), read in self.reads.items() if number not in self.unread)
+        self.windows = Windows(self.emitter, margins_of(live, mesh))
+
+    def _all_reads(self) -> dict[tuple[int, int], Read]:
+        """What every op (by its number in the graph) reads of each operand, known before anything is changed."""
+        pads = {op.results[0]: pad for op in self.nodes if (pad := Pad.of(op)) is not None}
+        reads: dict[tuple[int, int], Read] = {}
+        for op, node in self.nodes.items():
+            strategy = self.strategies[node.index]
+            split = [
+                (axes, window)
+                for factor, axes in sorted(strategy.assignment.items())
+                for window in node.rule.factors[factor].windows
+            ]
+            for position, value in enumerate(tensor_operands(op)):
+                windows = tuple((axes, window) for axes, window in split if window.operand == position)
+                read = Read(value, strategy.operand(node.rule, position, node.through), windows)
+                pad = pads.get(value)
+                can_be_moved = pad is not None and pad.source in self.reading.values
+                reads[node.index, position] = through_pad(read, pad, self.mesh) if pad and can_be_moved else read
+        return reads
+
+    def _find_unread(self) -> set[int]:
+        """The numbers of ops whose results nobody reads, since all read through them."""
+        needed = {
+            operand for view in self.block.operations if view.operation not in self.nodes for operand in view.operands
+        }
+        unread: set[int] = set()
+        for op, node in reversed(self.nodes.items()):
+            if any(result in needed for result in op.results):
+                needed.update(self.reads[node.index, position].value for position in range(len(node.rule.operands)))
+            else:
+                unread.add(node.index)
+        return unread
 
     def run(self) -> None:
         for argument in self.block.arguments:
             if is_tensor(argument):
                 self._record(argument, self._declared(argument))
+        unread: list[ir.Operation] = []
         operations = [view.operation for view in self.block.operations]
         for op, following in zip(operations, [*operations[1:], None], strict=True):
             if op.name == "func.return":
                 self._return(op)
+            elif op in self.nodes and self.nodes[op].index in self.unread:
+                unread.append(op)
             elif op in self.nodes:
                 self._node(op, following)
             elif op.results and is_free(op.results[0]):
                 self._free(op.results[0])
             else:
                 self._bring_whole(op)
+        for op in reversed(unread):
+            op.erase()
         for op, made in self.replaced:
             op.results[0].replace_all_uses_with(made)
             op.erase()
@@ -121,10 +163,10 @@ class _Partitioner:
 
     def _node(self, op: ir.Operation, following: ir.Operation | None) -> None:
         node = self.nodes[op]
-        strategy = self._strategy(op, node)
+        strategy = self.strategies[node.index]
         split = Split(node.rule, strategy.assignment, self.emitter)
         with ir.InsertionPoint(op), op.location:
-            self._bring_operands(op, node, strategy, split)
+            self._bring_operands(op, node, strategy)
         for number, result in enumerate(result for result in op.results if is_tensor(result)):
             self._record(result, strategy.result(node.rule, number))
         made = localize(op, split)
@@ -142,13 +184,13 @@ class _Partitioner:
         assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.cost).assignment
         return Strategy(tuple(assignment.get(number, ()) for number in range(len(node.rule.factors))))
 
-    def _bring_operands(self, op: ir.Operation, node: Node, strategy: Strategy, split: Split) -> None:
+    def _bring_operands(self, op: ir.Operation, node: Node, strategy: Strategy) -> None:
         values = tensor_operands(op)
         direct = [number for number, operand in enumerate(op.operands) if is_tensor(operand)]
         outputs = self._output_positions(op, len(direct))
         for position, value in enumerate(values):
-            local = self._at(value, strategy.operand(node.rule, position, node.through), op)
-            local = self.windows.read(local, position, split)
+            read = self.reads[node.index, position]
+            local = self.windows.read(self._at(read.value, read.sharding, op), read)
             if position in outputs:
                 local = self._once(value, local, strategy.result(node.rule, outputs[position]))
             if position < len(direct):
@@ -222,9 +264,13 @@ class _Partitioner:
         value = place.copies[source]
         for step in best.steps:
             shape = step.after.local_shape(place.shape, self.mesh)
-            value = self.emitter.step(value, step, shape, f"{cause}: {_told(step, source, wanted)}")
+            value = self.emitter.step(value, step, shape, f"{cause}: {self._told(step, source, wanted)}")
             place.copies.setdefault(step.after, value)
         return value
+
+    def _told(self, step: Step, source: Sharding, wanted: Sharding) -> str:
+        what = {StepKind.ALL_REDUCE: "combined", StepKind.REDUCE_SCATTER: "combined and split"}.get(step.kind, "moved")
+        return f"{what} from {source.told(self.mesh)} to {wanted.told(self.mesh)}"
 
     def _summand(self, place: _Place, wanted: Sharding, cause: str) -> ir.Value:
         """A whole value as a partial sum: the first device of each group keeps it, the others hold zero."""
@@ -271,7 +317,7 @@ class _Partitioner:
             for position, operand in enumerate(list(op.operands)):
                 if is_tensor(operand):
                     wanted = self._returned(position, operand)
-                    written[position] = {SHARDING: ir.StringAttr.get(str(wanted))}
+                    written[position] = {SHARDING: ir.StringAttr.get(str(wanted.told(self.mesh)))}
                     op.operands[position] = self._at(operand, wanted, op)
         extend_attributes(self.function, "res_attrs", written)
 
@@ -333,8 +379,3 @@ def _replace_in_regions(op: ir.Operation, old: ir.Value, new: ir.Value) -> None:
         for number, operand in enumerate(inner.operands):
             if operand == old:
                 inner.operands[number] = new
-
-
-def _told(step: Step, source: Sharding, wanted: Sharding) -> str:
-    what = {StepKind.ALL_REDUCE: "combined", StepKind.REDUCE_SCATTER: "combined and split"}.get(step.kind, "moved")
-    return f"{what} from {source} to {wanted}"

@@ -58,12 +58,13 @@ def alike(function: ir.Operation, mesh: Mesh, roles: Sequence[str]) -> dict[Alik
     groups: dict[Alike, list[str]] = {}
     for each in collectives_of(function, mesh):
         location = source_location(each.op.location)
-        groups.setdefault(_described(each, location, before), []).append(location.scope)
+        axes = ",".join(mesh.told(each.axes))
+        groups.setdefault(_described(each, axes, location, before), []).append(location.scope)
     return groups
 
 
-def _described(each: Collective, location: SourceLocation, before: set[ir.Operation] | None) -> Alike:
-    cause, axes, pieces = cause_of(each.op), ",".join(each.axes), _pieces(each.op)
+def _described(each: Collective, axes: str, location: SourceLocation, before: set[ir.Operation] | None) -> Alike:
+    cause, pieces = cause_of(each.op), _pieces(each.op)
     makers = [_maker(piece) for piece in pieces] if pieces else [each.op]
     part = "" if before is None else " and ".join(sorted({_part(maker, before) for maker in makers}, reverse=True))
     if pieces:

@@ -54,7 +54,7 @@ def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
         JogakError: the folder is incomplete, or a plug-in that it was compiled with is missing.
     """
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
-    mesh = _mesh(manifest)
+    mesh = Mesh.from_json(manifest["mesh"])
     function = main_function(module).operation
     registry = registry_of(Configuration.from_json(manifest["configuration"]).plugins)
     reading = read_graph(function, registry.rules())
@@ -62,10 +62,6 @@ def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
     propagated = propagate(reading.graph, mesh, seeds)
     searched = None if manifest["search"] is None else search_again(function, manifest, mesh, registry)
     return Explanation(reading.graph, mesh, read_shardings(function, reading, mesh), propagated, searched)
-
-
-def _mesh(manifest: Mapping[str, Any]) -> Mesh:
-    return Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
 
 
 def explain_value(explanation: Explanation, pattern: str) -> str:
@@ -94,7 +90,8 @@ def _lines(explanation: Explanation, value: int) -> Iterator[str]:
     if described.producer is not None:
         node = explanation.graph.nodes[described.producer]
         made = f"  made by {node.op} at {node.location}"
-    yield f"{described.name}: {sharding.describe(described.shape, described.element)}{made}"
+    told = sharding.told(explanation.mesh).describe(described.shape, described.element)
+    yield f"{described.name}: {told}{made}"
     if explanation.searched is not None:
         yield from (f"    {line}" for line in alternatives(explanation.searched, value))
         return
@@ -122,7 +119,8 @@ def _chain(explanation: Explanation, value: int, axis: str) -> Iterator[str]:
             return
         source = graph.values[origin.value]
         through = "its update" if origin.node is None else _through(graph, origin.node)
-        shown = explanation.propagated.shardings[source.id].describe(source.shape, source.element)
+        placed = explanation.propagated.shardings[source.id].told(explanation.mesh)
+        shown = placed.describe(source.shape, source.element)
         yield f"{text}from {source.name or 'a value'} {shown} through {through}"
         text = " " * len(axis) + "  "
         value = source.id
@@ -142,7 +140,7 @@ def explain_plan(folder: Path, manifest: Mapping[str, Any]) -> str:
     module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
     function = main_function(module).operation
     lines = ["arguments:", *_arguments(manifest["arguments"])]
-    groups = alike(function, _mesh(manifest), [result["role"] for result in manifest["results"]])
+    groups = alike(function, Mesh.from_json(manifest["mesh"]), [result["role"] for result in manifest["results"]])
     lines.append(f"collectives, {sum(map(len, groups.values()))} in all:" if groups else "no collectives")
     for like, scopes in groups.items():
         times = f"{size(like.bytes)} each, {len(scopes)} times" if len(scopes) > 1 else size(like.bytes)

@@ -45,7 +45,7 @@ def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_lim
 def tape_of(folder: Path, manifest: Mapping[str, Any]) -> Tape:
     """The tape of a folder's whole program, partitioned again."""
     configuration = Configuration.from_json(manifest["configuration"])
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    mesh = Mesh.from_json(manifest["mesh"])
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, default_registry())
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
     machine, model = format_value(configuration.machine), format_value(configuration.cost_model)

@@ -50,7 +50,7 @@ def build_manifest(made: Compilation) -> dict[str, Any]:
         "tools": {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}},
         "input_sha256": _input_hash(made),
         "configuration": made.configuration.to_json(),
-        "mesh": {"axes": list(made.mesh.axes), "shape": list(made.mesh.shape), "devices": made.mesh.devices},
+        "mesh": made.mesh.to_json(),
         "arguments": _arguments(function, made.mesh),
         "results": _results(function, made.mesh),
         "padding": _padding(function, made.mesh),
@@ -109,14 +109,14 @@ def _results(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
 
 def _tensor(value: ir.Value, attributes: ir.DictAttr, mesh: Mesh) -> dict[str, Any]:
     shape = shape_of(value)
-    sharding = Sharding.parse(_text(attributes, SHARDING, str(Sharding.replicated(len(shape))))).complete()
+    sharding = _sharding(attributes, len(shape), mesh).complete()
     padded = sharding.padded_shape(shape, mesh)
     return {
         "element": element_of(value),
         "shape": list(shape),
         "local_shape": list(sharding.local_shape(shape, mesh)),
         **({"padded_shape": list(padded)} if padded != shape else {}),
-        "sharding": str(sharding),
+        "sharding": str(sharding.told(mesh)),
     }
 
 
@@ -125,12 +125,16 @@ def _padding(function: ir.Operation, mesh: Mesh) -> dict[str, Any]:
     held = added = 0
     for value, attributes in zip(function.regions[0].blocks[0].arguments, argument_attributes(function), strict=True):
         shape = shape_of(value)
-        sharding = Sharding.parse(_text(attributes, SHARDING, str(Sharding.replicated(len(shape)))))
+        sharding = _sharding(attributes, len(shape), mesh)
         width = ELEMENT_BYTES.get(element_of(value), 4)
         own = prod(sharding.padded_shape(shape, mesh))
         held += own * width
         added += (own - prod(shape)) * width
     return {"bytes": added, "share": round(added / held, 6) if held else 0.0}
+
+
+def _sharding(attributes: ir.DictAttr, rank: int, mesh: Mesh) -> Sharding:
+    return Sharding.parse(_text(attributes, SHARDING, str(Sharding.replicated(rank)))).on(mesh)
 
 
 def _text(attributes: ir.DictAttr, key: str, default: str) -> str:

@@ -222,7 +222,7 @@ def _add(
 def _transfer(op: ir.Operation, line: Line, mesh: Mesh, cost: CostModel) -> Transfer:
     collective = as_collective(op, mesh)
     assert collective is not None, "device.py starts what the program calls a collective"
-    axes = ",".join(collective.axes)
+    axes = ",".join(mesh.told(collective.axes))
     return Transfer(collective.kind, axes, collective.bytes, line.source, seconds_of(collective, cost))
 
 
@@ -296,6 +296,6 @@ def cost_of(manifest: Mapping[str, Any]) -> tuple[Mesh, CostModel]:
         JogakError: its machine file is gone.
     """
     configuration = Configuration.from_json(manifest["configuration"])
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    mesh = Mesh.from_json(manifest["mesh"])
     registry = registry_of(configuration.plugins)
     return mesh, cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)

@@ -106,7 +106,7 @@ def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
     made = Promise()
     for collective in collectives_of(function, mesh):
         entry = made.collectives.setdefault(collective.kind, {"count": 0, "bytes": 0, "by_axis": {}})
-        along = entry["by_axis"].setdefault(",".join(collective.axes), {"count": 0, "bytes": 0})
+        along = entry["by_axis"].setdefault(",".join(mesh.told(collective.axes)), {"count": 0, "bytes": 0})
         for counter in (entry, along):
             counter["count"] += 1
             counter["bytes"] += collective.bytes

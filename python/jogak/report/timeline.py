@@ -56,7 +56,7 @@ def predict(function: ir.Operation, mesh: Mesh, cost: CostModel) -> list[Event]:
         if collective is None:
             seconds = kernel_seconds(op, cost)
         else:
-            stream, seconds = ",".join(collective.axes), seconds_of(collective, cost)
+            stream, seconds = ",".join(mesh.told(collective.axes)), seconds_of(collective, cost)
         clock = stream if cost.machine.overlap else KERNELS
         start = max((ready.get(value, 0.0) for value in op.operands), default=0.0)
         if seconds:

@@ -165,14 +165,14 @@ def simulate_folder(
     Raises:
         JogakError: the folder is incomplete.
     """
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    mesh = Mesh.from_json(manifest["mesh"])
     context = new_context()
     program = load_program(parse_file(file_of(folder, manifest["modules"]["device"]), context))
     given = values if values is not None else load_values(folder, manifest)
     per_device: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
     for argument in manifest["arguments"]:
         whole = given[argument["name"]].reshape(argument["shape"])
-        for device, piece in enumerate(shard_value(whole, Sharding.parse(argument["sharding"]), mesh)):
+        for device, piece in enumerate(shard_value(whole, Sharding.parse(argument["sharding"]).on(mesh), mesh)):
             per_device[device][argument["name"]] = piece
     result = simulate(program, mesh, per_device, precision="f64" if precision == "f64" else None)
     for device, used in enumerate(result.memory):
@@ -185,7 +185,8 @@ def simulate_folder(
     disagreement: dict[str, float] = {}
     for number, described in enumerate(manifest["results"]):
         pieces = [outputs[number] for outputs in result.outputs]
-        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh, shape=described["shape"])
+        sharding = Sharding.parse(described["sharding"]).on(mesh)
+        whole, difference = unshard_value(pieces, sharding, mesh, shape=described["shape"])
         results[described["name"]] = whole
         disagreement[described["name"]] = difference
     return Simulated(results, disagreement, result)

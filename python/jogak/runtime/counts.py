@@ -62,7 +62,7 @@ class Counter:
         kind = step.collective.kind
         if kind in NOT_COUNTED:
             return
-        axes = ",".join(step.collective.axes)
+        axes = ",".join(step.collective.told or step.collective.axes)
         row = self.table.setdefault(KINDS.get(kind, kind), {})
         row[axes] = row.get(axes, Count()) + Count(1, _bytes(step))
 

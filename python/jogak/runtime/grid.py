@@ -107,6 +107,7 @@ def _collective(op: ir.Operation, kind: str, mesh: Mesh, attributes: Mapping[str
         peer=next((tuple(attributes[name]) for name in sorted(_PEERS) if name in attributes), None),
         halo=halo,
         shift=_shift(mesh, attributes) if kind == "shift" else None,
+        told=mesh.told(axes),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from torch_mlir import ir
 
@@ -117,6 +118,19 @@ def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> li
     return settle(seeds)
 
 
+def axes_of_constraints(function: ir.Operation, reading: Reading) -> list[str]:
+    """The axes that the constraints in the IR name. One that cannot be read names none here."""
+    given = [
+        *map(_constraints_of, argument_attributes(function)),
+        *(_constraints_of(op.attributes) for op in reading.ops),
+    ]
+    found: list[str] = []
+    for text in (text for attributes in given for text in _texts(attributes, CONSTRAINT)):
+        with suppress(JogakError):
+            found += Request.parse(text.partition(" ")[2] if text.startswith("#") else text).axes()
+    return found
+
+
 def _seeds(
     op: ir.Operation,
     attributes: Mapping[str, ir.Attribute],
@@ -147,7 +161,7 @@ def _request(text: str, values: Sequence[ir.Value], mesh: Mesh) -> tuple[ir.Valu
         number = int(written) if written.isdigit() else -1
     if not 0 <= number < len(values):
         raise JogakError(f"there is no result #{number}", hint=f"the op has {len(values)} results, from #0")
-    request, value = Request.parse(text), values[number]
+    request, value = Request.parse(text).on(mesh), values[number]
     request.check(mesh)
     shape = shape_of(value)
     if not request.fits(len(shape)):
@@ -156,20 +170,21 @@ def _request(text: str, values: Sequence[ir.Value], mesh: Mesh) -> tuple[ir.Valu
     return value, request
 
 
-def annotate(function: ir.Operation, reading: Reading, shardings: Sequence[Sharding]) -> None:
+def annotate(function: ir.Operation, reading: Reading, shardings: Sequence[Sharding], mesh: Mesh) -> None:
     """Write the sharding of every value: on the function's arguments and results, and on ops (an entry per result)."""
+    written = [str(sharding.told(mesh)) for sharding in shardings]
     with function.context:
         for op in reading.ops:
-            texts = [str(shardings[reading.values[result]]) for result in op.results if is_tensor(result)]
+            texts = [written[reading.values[result]] for result in op.results if is_tensor(result)]
             op.attributes[SHARDING] = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in texts])
         block = function.regions[0].blocks[0]
-        own = [str(shardings[reading.values[argument]]) for argument in block.arguments]
+        own = [written[reading.values[argument]] for argument in block.arguments]
         extend_attributes(function, "arg_attrs", [{SHARDING: ir.StringAttr.get(text)} for text in own])
         returned = [
             reading.graph.arguments[reading.graph.updates[position]] if position in reading.graph.updates else value
             for position, value in enumerate(reading.graph.results)
         ]
-        kept = [{SHARDING: ir.StringAttr.get(str(shardings[value]))} if value is not None else {} for value in returned]
+        kept = [{SHARDING: ir.StringAttr.get(written[value])} if value is not None else {} for value in returned]
         extend_attributes(function, "res_attrs", kept)
 
 
@@ -211,7 +226,7 @@ def read_shardings(function: ir.Operation, reading: Reading, mesh: Mesh) -> list
 
 def _parsed(op: ir.Operation, text: str, value: ir.Value, mesh: Mesh) -> Sharding:
     try:
-        sharding = Sharding.parse(text)
+        sharding = Sharding.parse(text).on(mesh)
         sharding.check(mesh)
         if sharding.rank != len(shape_of(value)):
             raise JogakError(f"{text} has {sharding.rank} dimensions, the value has {len(shape_of(value))}")
@@ -221,11 +236,11 @@ def _parsed(op: ir.Operation, text: str, value: ir.Value, mesh: Mesh) -> Shardin
     return sharding
 
 
-def write_strategies(reading: Reading, strategies: Sequence[Strategy]) -> None:
+def write_strategies(reading: Reading, strategies: Sequence[Strategy], mesh: Mesh) -> None:
     """Write on every op how it is done, for `jogak-partition` to follow."""
     for op, strategy in zip(reading.ops, strategies, strict=True):
         with op.context:
-            op.attributes[FACTORS] = ir.StringAttr.get(str(strategy))
+            op.attributes[FACTORS] = ir.StringAttr.get(strategy.told(mesh))
 
 
 def read_strategy(op: ir.Operation, rule: OpShardingRule, mesh: Mesh) -> Strategy | None:

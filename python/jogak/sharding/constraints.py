@@ -52,6 +52,11 @@ class Constraint:
         return f"{self.source} '{self.pattern}={self.spec}'"
 
 
+def axes_of(constraints: Iterable[Constraint]) -> list[str]:
+    """Every axis and sub-axis that constraints name."""
+    return [axis for constraint in constraints for axis in constraint.spec.axes()]
+
+
 def read_constraints(path: Path) -> list[Constraint]:
     """Read a TOML file of strategies.
 
@@ -201,7 +206,7 @@ def resolve(
 
 
 def _seeds(constraint: Constraint, arguments: Sequence[Argument], mesh: Mesh, graph: Graph | None) -> Iterator[Seed]:
-    spec, where = constraint.spec, constraint.where
+    spec, where = constraint.spec.on(mesh), constraint.where
     spec.check(mesh, where)
     try:
         matched = select(constraint.pattern, arguments, graph)
@@ -282,7 +287,7 @@ def _check_sizes(dims: Iterable[DimSpec], argument: Argument, mesh: Mesh, where:
     for number, (dim, size) in enumerate(zip(dims, argument.shape, strict=True)):
         parts = mesh.size(dim.axes)
         if not splits(size, dim.axes, mesh):
-            axes = "×".join(dim.axes)
+            axes = "×".join(mesh.told(dim.axes))
             raise JogakError(
                 f"dimension {number} of {argument.name!r} of size {size} cannot be split {parts} ways by {axes}",
                 where=where,

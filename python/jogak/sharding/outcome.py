@@ -69,6 +69,29 @@ class Conflict:
     given_up: tuple[int, Axes]
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Axes that a reshape does not take along.
+
+    Attributes:
+        node: the reshape.
+        value: its tensor that has them.
+        dim: the dimension of it that they split.
+        sizes: the factors that a dimension is made of, major to minor.
+        at: the number of the factor in `sizes` that cannot be split by them, or not alone.
+        pieces: into how many pieces that factor is split without them.
+        axes: what is left out, major to minor.
+    """
+
+    node: int
+    value: int
+    dim: int
+    sizes: tuple[int, ...]
+    at: int
+    pieces: int
+    axes: Axes
+
+
 @dataclass
 class Propagated:
     """The outcome.
@@ -79,6 +102,7 @@ class Propagated:
         skipped: what had to stay whole because of its size.
         overruled: constraints that do not hold.
         conflicts: ops at which shardings from different constraints meet that cannot both go on.
+        lost: what reshapes do not take along.
     """
 
     shardings: list[Sharding]
@@ -86,6 +110,7 @@ class Propagated:
     skipped: list[Skipped]
     overruled: list[Overruled] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
 
     def root(self, value: int, axis: str) -> str:
         """The constraint that an axis of a value comes from; empty where none is known."""

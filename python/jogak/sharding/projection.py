@@ -20,18 +20,34 @@ def project(dims: Dims, split: Sequence[Axes], factors: Sequence[Factor], mesh: 
     """
     found: dict[int, Axes] = {}
     for members, axes in zip(dims, split, strict=True):
-        rest = axes
-        several = _are_several(members, factors)
-        for factor in members:
-            taken = len(rest)
-            while taken and not _can_take(factors[factor], rest[:taken], several, mesh):
-                taken -= 1
-            if taken:
-                found[factor] = tuple(rest[:taken])
-            if mesh.size(rest[:taken]) != factors[factor].size:
-                break
-            rest = rest[taken:]
+        if axes:
+            found |= project_dim(members, axes, factors, mesh)[0]
     return found
+
+
+def project_dim(
+    members: Sequence[int], axes: Axes, factors: Sequence[Factor], mesh: Mesh
+) -> tuple[dict[int, Axes], Axes]:
+    """Which axes the split of one dimension puts on each of its factors, and the axes that are left out."""
+    found: dict[int, Axes] = {}
+    rest = axes
+    several = _are_several(members, factors)
+    for factor in members:
+        taken = _most(factors[factor], rest, several, mesh)
+        if taken:
+            found[factor] = taken
+        rest = rest[len(taken) :]
+        if mesh.size(taken) != factors[factor].size:
+            break
+    return found, rest
+
+
+def _most(factor: Factor, axes: Axes, several: bool, mesh: Mesh) -> Axes:
+    """As many of the axes, from the major one on, as can split a factor."""
+    taken = len(axes)
+    while taken and not _can_take(factor, axes[:taken], several, mesh):
+        taken -= 1
+    return axes[:taken]
 
 
 def _are_several(members: Sequence[int], factors: Sequence[Factor]) -> bool:
@@ -48,11 +64,10 @@ def dim_axes(members: Sequence[int], assignment: Assignment, factors: Sequence[F
     axes: list[str] = []
     several = _are_several(members, factors)
     for factor in members:
-        taken = assignment.get(factor, ())
-        if not _can_take(factors[factor], taken, several, mesh):
-            break
+        wanted = assignment.get(factor, ())
+        taken = _most(factors[factor], wanted, several, mesh)
         axes += taken
-        if mesh.size(taken) != factors[factor].size:
+        if taken != wanted or mesh.size(taken) != factors[factor].size:
             break
     return tuple(axes)
 

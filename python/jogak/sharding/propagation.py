@@ -22,6 +22,7 @@ from jogak.sharding.outcome import Conflict, Origin, Overruled, Propagated, Skip
 from jogak.sharding.padding import splits
 from jogak.sharding.projection import Axes, dim_axes, project
 from jogak.sharding.request import Barrier
+from jogak.sharding.reshapes import find_lost
 from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
 from jogak.sharding.sharding import DimSpec, Sharding
 
@@ -96,7 +97,8 @@ def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed], *, agreed: bool =
     _complete_origins(state)
     shardings = [Sharding(tuple(split)) for split in state.split]
     skipped = sorted(state.skipped.values(), key=lambda entry: (entry.value, entry.dim, entry.axis))
-    return Propagated(shardings, state.origins, skipped, state.overruled, list(_conflicts(state)))
+    lost = list(find_lost(graph, shardings, mesh))
+    return Propagated(shardings, state.origins, skipped, state.overruled, list(_conflicts(state)), lost)
 
 
 def _complete_origins(state: _State) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from jogak.errors import JogakError, unknown_name
@@ -107,6 +107,15 @@ class Request:
         """An entry for each of `rank` dimensions, which must fit."""
         dims = self.dims or ()
         return (*dims, *(DimSpec(open=True) for _ in range(rank - len(dims))))
+
+    def axes(self) -> tuple[str, ...]:
+        """Every axis and sub-axis that it names."""
+        return (*(axis for dim in self.dims or () for axis in dim.axes), *self.somewhere, *self.replicated)
+
+    def on(self, mesh: Mesh) -> Request:
+        """The same by the axes of `mesh`, where axes that were named may be taken apart."""
+        dims = self.dims and tuple(DimSpec(mesh.expand(dim.axes), dim.open) for dim in self.dims)
+        return replace(self, dims=dims, somewhere=mesh.expand(self.somewhere), replicated=mesh.expand(self.replicated))
 
     def check(self, mesh: Mesh, where: str | None = None) -> None:
         """Raise when an axis is unknown to the mesh or used twice."""

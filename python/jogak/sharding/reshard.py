@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count, permutations
 from math import prod
 
 from jogak.cost.model import CostModel
@@ -146,12 +146,14 @@ def _reductions(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: 
         for group in groups:
             left = tuple(entry for entry in here.partial if entry[0] not in group)
             yield Step(StepKind.ALL_REDUCE, group, replace(here, partial=left), combiner=combiner)
-        for axis in axes:
-            left = tuple(entry for entry in here.partial if entry[0] != axis)
+        used = set(target.axes())
+        split = [axis for axis in axes if axis in used]
+        for cut in chain.from_iterable(permutations(split, length) for length in range(1, len(split) + 1)):
+            left = tuple(entry for entry in here.partial if entry[0] not in cut)
             for dim in range(here.rank):
-                if axis in target.axes() and _divides(here, dim, (axis,), shape, mesh):
-                    after = replace(_changed(here, {dim: (*here.dims[dim], axis)}), partial=left)
-                    yield Step(StepKind.REDUCE_SCATTER, (axis,), after, dim, combiner=combiner)
+                if _divides(here, dim, cut, shape, mesh):
+                    after = replace(_changed(here, {dim: (*here.dims[dim], *cut)}), partial=left)
+                    yield Step(StepKind.REDUCE_SCATTER, cut, after, dim, combiner=combiner)
 
 
 def _divides(here: Sharding, dim: int, axes: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> bool:

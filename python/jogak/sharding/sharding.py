@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jogak.errors import JogakError
-from jogak.sharding.mesh import Mesh
+from jogak.sharding.mesh import AXIS, Mesh
 from jogak.sharding.padding import local_size, splits
 
 
@@ -66,6 +66,22 @@ class Sharding:
 
     def with_partial(self, partial: Mapping[str, Combiner]) -> Sharding:
         return Sharding(self.dims, tuple(sorted(partial.items())))
+
+    def on(self, mesh: Mesh) -> Sharding:
+        """The same placement by the axes of `mesh`, where axes that were named may be taken apart."""
+        dims = tuple(mesh.expand(axes) for axes in self.dims)
+        partial = {part: kind for axis, kind in self.partial for part in mesh.expand([axis])}
+        return Sharding(dims).with_partial(partial)
+
+    def told(self, mesh: Mesh) -> Sharding:
+        """The same placement by the axes that the user named, as far as these are whole."""
+        dims = tuple(mesh.told(axes) for axes in self.dims)
+        kinds = dict(self.partial)
+        partial: dict[str, Combiner] = {}
+        for kind in dict.fromkeys(kinds.values()):
+            ordered = sorted((axis for axis in kinds if kinds[axis] is kind), key=mesh.index)
+            partial |= dict.fromkeys(mesh.told(ordered), kind)
+        return Sharding(dims).with_partial(partial)
 
     def shards(self, mesh: Mesh) -> int:
         """Into how many different pieces the value is split."""
@@ -145,7 +161,9 @@ class DimSpec:
         return " ".join([*self.axes, *(["?"] if self.open else [])]) or "_"
 
 
-_SPEC = re.compile(r"\s*\[(?P<dims>[^\]]*)\]\s*(?:partial\((?P<partial>[^)]*)\))?\s*(?:p(?P<priority>\d+))?\s*")
+_SPEC = re.compile(
+    r"\s*\[(?P<dims>[^\]]*)\]\s*(?:partial\((?P<partial>(?:[^()]|\(\d+\))*)\))?\s*(?:p(?P<priority>\d+))?\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,7 @@ class SpecPattern:
         partial: dict[str, Combiner] = {}
         for part in (match["partial"] or "").split(","):
             if part.strip():
-                axis, _, kind = (piece.strip() for piece in part.partition(":"))
+                axis, kind = _parse_partial(part)
                 if axis in partial:
                     raise JogakError(f"mesh axis {axis!r} is partial twice in {text!r}", hint="name each axis once")
                 try:
@@ -186,6 +204,11 @@ class SpecPattern:
                     known = ", ".join(Combiner)
                     raise JogakError(f"unknown combiner {kind!r} in {text!r}", hint=f"known: {known}") from None
         return SpecPattern(dims, tuple(sorted(partial.items())), int(match["priority"] or 0))
+
+    def on(self, mesh: Mesh) -> SpecPattern:
+        """The same constraint by the axes of `mesh`, where axes that were named may be taken apart."""
+        dims = tuple(DimSpec(mesh.expand(dim.axes), dim.open) for dim in self.dims)
+        return SpecPattern(dims, Sharding((), self.partial).on(mesh).partial, self.priority)
 
     def check(self, mesh: Mesh, where: str | None = None) -> None:
         """Raise when an axis is unknown to the mesh or used twice."""
@@ -204,13 +227,21 @@ class SpecPattern:
         return f"{text} p{self.priority}" if self.priority else text
 
 
+def _parse_partial(text: str) -> tuple[str, str]:
+    """`model: sum` or `model:(1)2: sum`; the kind may be left out."""
+    match = re.fullmatch(rf"\s*({AXIS})\s*(?::\s*([^:]*?)\s*)?", text)
+    if match is None:
+        raise JogakError(f"cannot read {text.strip()!r} as a partial axis", hint="write partial(model: sum)")
+    return match[1], match[2] or ""
+
+
 def _parse_dim(part: str, text: str) -> DimSpec:
     words = part.split()
     open_ = bool(words) and words[-1] == "?"
     axes = words[:-1] if open_ else words
     if axes == ["_"]:
         axes = []
-    if any(not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", axis) for axis in axes) or (not words):
+    if any(not re.fullmatch(AXIS, axis) for axis in axes) or (not words):
         raise JogakError(
             f"cannot read {part.strip()!r} as a dimension of {text!r}",
             hint="a dimension is '_', axis names, or axis names and '?' for open",

@@ -55,7 +55,14 @@ class Strategy:
         return placed.with_partial(dict(placed.partial) | dict.fromkeys(self.partial, Combiner.ADD))
 
     def __str__(self) -> str:
-        return str(Sharding(self.factors, tuple((axis, Combiner.ADD) for axis in sorted(self.partial))))
+        return str(self._as_sharding())
+
+    def told(self, mesh: Mesh) -> str:
+        """The same by the axes that the user named."""
+        return str(self._as_sharding().told(mesh))
+
+    def _as_sharding(self) -> Sharding:
+        return Sharding(self.factors, tuple((axis, Combiner.ADD) for axis in sorted(self.partial)))
 
     @staticmethod
     def parse(text: str, rule: OpShardingRule, mesh: Mesh) -> Strategy:
@@ -64,7 +71,7 @@ class Strategy:
         Raises:
             JogakError: the text is no strategy, or does not fit the op or the mesh.
         """
-        read = Sharding.parse(text)
+        read = Sharding.parse(text).on(mesh)
         read.check(mesh)
         if read.rank != len(rule.factors):
             raise JogakError(f"{text} has {read.rank} entries where the op has {len(rule.factors)} factors")

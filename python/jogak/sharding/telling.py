@@ -1,11 +1,12 @@
-"""Sentences on what propagation could not do, with the places of both constraints."""
+"""Sentences on what propagation could not do, with the places of both constraints where two meet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from jogak.sharding.graph import Graph
-from jogak.sharding.outcome import Conflict, Overruled, Propagated
+from jogak.sharding.mesh import Mesh
+from jogak.sharding.outcome import Conflict, Lost, Overruled, Propagated
 from jogak.sharding.projection import Axes
 
 
@@ -50,3 +51,17 @@ def _described(graph: Graph, value: int) -> str:
     if described.producer is None:
         return repr(described.name)
     return f"the result at {graph.nodes[described.producer].location}"
+
+
+def describe_lost(lost: Lost, graph: Graph, mesh: Mesh) -> str:
+    """That a reshape does not take axes along, and why."""
+    name, axes = graph.values[lost.value].name or "a value", " ".join(mesh.told(lost.axes))
+    devices, parts = mesh.size(lost.axes), "x".join(map(str, lost.sizes))
+    left = lost.sizes[lost.at] // lost.pieces
+    why = f"{devices} devices do not divide the {left} of {parts}"
+    if left % devices == 0:
+        why = f"the {lost.sizes[lost.at]} of {parts} is not the major part, or the major part is not split completely"
+    return (
+        f"{name}: mesh axis {axes!r} splits dimension {lost.dim}, but not what a reshape makes of it: {why}; "
+        "it is whole on that axis there"
+    )

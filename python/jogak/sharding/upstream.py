@@ -190,14 +190,14 @@ def take_shardings(function: ir.Operation, mesh: Mesh) -> dict[ir.Value, Shardin
     return found
 
 
-def write_shardings(function: ir.Operation, reading: Reading, found: dict[ir.Value, Sharding]) -> None:
+def write_shardings(function: ir.Operation, reading: Reading, found: dict[ir.Value, Sharding], mesh: Mesh) -> None:
     """`jogak.sharding` where every value has one, as after propagation; `jogak.constraint` where some have one."""
     values = reading.values
     if all(value in found for value in values):
         shardings = [Sharding.replicated(len(value.shape)) for value in reading.graph.values]
         for value, number in values.items():
             shardings[number] = found[value]
-        annotate(function, reading, shardings)
+        annotate(function, reading, shardings, mesh)
         return
     with function.context:
         block = function.regions[0].blocks[0]

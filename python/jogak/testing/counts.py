@@ -93,6 +93,8 @@ CHECKS = (
         "data=4",
         (*_MLP_BATCH, "layers.*.weight=[data, _]", "exp_avg*=[data, _]"),
         {"reduce_scatter": 1, "all_gather": 2},
+        {"reduce_scatter": 1, "all_gather": 1},
+        "both weights are small, and are gathered at once",
     ),
     Check(
         "C7",

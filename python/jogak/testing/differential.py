@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -10,10 +11,11 @@ import torch
 from torch_mlir import ir
 
 from jogak.ir.context import new_context, parse_module
-from jogak.ir.grid import declare_mesh
+from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import PARTITION
+from jogak.partition.optimize.collectives import cause_of
 from jogak.partition.partition import partition
 from jogak.runtime.program import Program, load_program
 from jogak.runtime.sharded import shard_value, unshard_value
@@ -66,6 +68,8 @@ def random_case(random: Random, program: str) -> Case:
     """A program on a random mesh, with constraints for propagation or with an arbitrary sharding everywhere."""
     shape = random.choice(MESHES)
     mesh = Mesh(("a", "b", "c")[: len(shape)], shape)
+    if random.random() < 0.15:
+        mesh = mesh.cut({axis: [random.choice((2, size // 2))] for axis, size in mesh.sizes.items() if size % 4 == 0})
     module = parse_module(program, new_context())
     declare_mesh(module, mesh)
     function = main_function(module).operation
@@ -73,7 +77,7 @@ def random_case(random: Random, program: str) -> Case:
     if random.random() < 0.5:
         _constrain(function, reading, mesh, random)
     else:
-        annotate(function, reading, [random_sharding(value, mesh, random) for value in reading.graph.values])
+        annotate(function, reading, [random_sharding(value, mesh, random) for value in reading.graph.values], mesh)
     whim = random.randrange(2**31) if random.random() < 0.7 else None
     return Case(program, str(module), mesh, random.randrange(2**31), whim, random.random() < 0.5)
 
@@ -119,13 +123,19 @@ class Mismatch:
     message: str
 
 
-def check_case(case: Case) -> Mismatch | None:
-    """Run a case on one device and on all; None when they agree."""
+def check_case(case: Case, told: Callable[[str], None] = lambda mechanism: None) -> Mismatch | None:
+    """Run a case on one device and on all; None when they agree.
+
+    Args:
+        told: called with each mechanism of partition that the case reaches.
+    """
     whole = parse_module(case.program, new_context())
     inputs = _inputs(load_program(whole), case.seed)
     expected = execute(whole, inputs, precision="f64")
     module = partitioned(case)
-    outputs = _run(module, case.mesh, inputs, {name: tuple(value.shape) for name, value in expected.items()})
+    for mechanism in sorted(mechanisms(module)):
+        told(mechanism)
+    outputs = _run(module, require_mesh(module), inputs, {name: tuple(value.shape) for name, value in expected.items()})
     wrong = [name for name, value in expected.items() if not _equal(value, outputs[name])]
     return Mismatch(f"{', '.join(wrong)} differ") if wrong else None
 
@@ -141,11 +151,33 @@ def partitioned(case: Case) -> ir.Module:
     if case.whim is None:
         run_pipeline(module, "builtin.module(jogak-partition)")
     else:
-        partition(module, function, case.mesh, {}, WhimCost(case.mesh, case.whim))
+        mesh = require_mesh(module)  # with the sub-axes that propagation needs
+        partition(module, function, mesh, {}, WhimCost(mesh, case.whim))
         module.operation.verify()
     if case.optimized:
         run_pipeline(module, AFTER_PARTITION)
     return module
+
+
+def mechanisms(module: ir.Module) -> set[str]:
+    """What of partition a program of one device shows."""
+    found: set[str] = set()
+    if require_mesh(module) != require_mesh(module).whole:
+        found.add("sub-axes")
+    exchanged: Counter[ir.Value] = Counter()
+    for view in main_function(module).operation.regions[0].blocks[0].operations:
+        op = view.operation
+        dialect, _, kind = op.name.partition(".")
+        if dialect == "shard" and kind != "process_multi_index":
+            found.add(kind)
+            found |= {f"{kind} by several axes"} if len(op.attributes.get("grid_axes", ())) > 1 else set()
+        if "in one bucket" in cause_of(op):
+            found.add("bucket")
+        if kind == "update_halo":
+            exchanged[op.results[0]] = len(list(op.results[0].uses))
+    if any(count > 1 for count in exchanged.values()):
+        found.add("several windows on one exchange")
+    return found
 
 
 def _inputs(program: Program, seed: int) -> dict[str, torch.Tensor]:
@@ -171,13 +203,13 @@ def _run(
     program = load_program(module)
     local: list[dict[str, torch.Tensor]] = [{} for _ in range(mesh.devices)]
     for argument, attributes in zip(program.arguments, argument_attributes(function), strict=True):
-        parts = shard_value(inputs[argument.name], Sharding.parse(attributes[SHARDING].value), mesh)
+        parts = shard_value(inputs[argument.name], Sharding.parse(attributes[SHARDING].value).on(mesh), mesh)
         for device, part in enumerate(parts):
             local[device][argument.name] = part
     outputs = simulate(program, mesh, local, precision="f64").outputs
     found: dict[str, torch.Tensor] = {}
     for number, (result, attributes) in enumerate(zip(program.results, result_attributes(function), strict=True)):
-        sharding = Sharding.parse(attributes[SHARDING].value)
+        sharding = Sharding.parse(attributes[SHARDING].value).on(mesh)
         parts = [device[number] for device in outputs]
         shape = shapes[result.name]
         found[result.name] = unshard_value(parts, sharding, mesh, shape=shape, tolerance=TOLERANCE)[0]

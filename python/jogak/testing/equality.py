@@ -19,7 +19,7 @@ from jogak.cost.model import Roofline
 from jogak.ingress.importer import import_program
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ingress.reference import initial_values, run_reference
-from jogak.ir.grid import declare_mesh
+from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE, PARTITION
@@ -187,6 +187,7 @@ def run_sharded(
         shard: the pipeline that gives every value a sharding.
     """
     run_pipeline(module, shard)
+    mesh = require_mesh(module)  # with the sub-axes that it needs
     run_pipeline(module, PARTITION)
     function = main_function(module).operation
     promised = promise(function, mesh, Roofline(load_machine(DEFAULT_MACHINE), mesh)).collectives
@@ -214,7 +215,7 @@ def _pieces(
     """What each device gets for each argument."""
     pieces: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
     for argument, attributes in zip(read_arguments(whole), argument_attributes(function), strict=True):
-        sharding = Sharding.parse(str(ir.StringAttr(attributes[SHARDING]).value))
+        sharding = Sharding.parse(str(ir.StringAttr(attributes[SHARDING]).value)).on(mesh)
         value = values[argument.name].reshape(argument.shape)
         for device, piece in enumerate(shard_value(value, sharding, mesh)):
             pieces[device][argument.name] = piece
@@ -231,7 +232,7 @@ def _results(
     found: dict[str, Tensor] = {}
     for number, attributes in enumerate(result_attributes(function)):
         source = arguments[updates[number]] if number in updates else attributes
-        sharding = Sharding.parse(str(ir.StringAttr(source[SHARDING]).value)).complete()
+        sharding = Sharding.parse(str(ir.StringAttr(source[SHARDING]).value)).on(mesh).complete()
         shape = ir.RankedTensorType(types[number]).shape
         value, _ = unshard_value([each[number] for each in outputs], sharding, mesh, shape=shape)
         found[str(ir.StringAttr(attributes["jogak.name"]).value)] = value

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 SIZES = (1, 2, 2, 3, 4, 4, 5, 6, 7, 8)
+LONG = (8, 9, 10, 12, 12, 16, 2, 1)
+"""Sizes that leave room for margins on several devices."""
+EVEN = (2, 4, 6, 8, 12, 12, 16, 24)
+"""Sizes that reshapes take apart, and mesh axes with them."""
 MOST_ELEMENTS = 512
 FLOATS = ("addf", "mulf", "subf", "maximumf", "minimumf")
 INTEGERS = ("addi", "muli", "subi", "maxsi", "minsi", "andi", "ori")
@@ -49,6 +53,7 @@ class Builder:
         values: everything that a later op may read.
         unused: results that nothing has read yet.
         lines: the body.
+        sizes: what dimensions are drawn from.
     """
 
     random: Random
@@ -57,6 +62,7 @@ class Builder:
     unused: dict[str, Tensor] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     count: int = 0
+    sizes: Sequence[int] = SIZES
 
     def name(self) -> str:
         self.count += 1
@@ -66,7 +72,7 @@ class Builder:
         return self.random.random() < probability
 
     def size(self) -> int:
-        return self.random.choice(SIZES)
+        return self.random.choice(self.sizes)
 
     def shape(self, rank: int | None = None) -> tuple[int, ...]:
         """A random shape of not too many elements."""

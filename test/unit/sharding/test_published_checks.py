@@ -72,6 +72,7 @@ func.func @main(%x: tensor<8xf32> {jogak.constraint = "[x1 x2]"}) -> tensor<2x4x
   return %y : tensor<2x4xf32>
 }"""
     assert collectives(program, mesh) == []
+    assert collectives(program.replace("x1 x2", "x"), Mesh(("x",), (4,))) == []  # x:(1)2 and x:(2)2
 
 
 def test_s2_one_gather_by_two_axes():

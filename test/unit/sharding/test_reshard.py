@@ -134,7 +134,7 @@ def one_collective(here: Sharding, after: Sharding, whole: int, mesh: Mesh) -> f
     added = {after.dims[dim][len(here.dims[dim]) :] for dim in grown}
     removed = {here.dims[dim][len(after.dims[dim]) :] for dim in shrunk}
     if combined:
-        fits = len(changed) == len(grown) == 1 and added == {combined}
+        fits = len(changed) == len(grown) == 1 and set(*added) == set(combined)
         return cost.collective("reduce_scatter", combined, held) if fits else float("inf")
     if len(changed) == len(grown) == 1:
         (axes,) = added
@@ -149,11 +149,8 @@ def one_collective(here: Sharding, after: Sharding, whole: int, mesh: Mesh) -> f
 
 
 def cheapest(everything: list[Sharding], whole: int, mesh: Mesh) -> np.ndarray:
-    """The cheapest ways between all states (Floyd and Warshall); a reduce-scatter is by one axis."""
+    """The cheapest ways between all states (Floyd and Warshall)."""
     cost = np.array([[one_collective(a, b, whole, mesh) if a != b else 0.0 for b in everything] for a in everything])
-    axes = np.array([len(list(state.axes())) for state in everything])
-    left = np.array([len(state.partial) for state in everything])
-    cost[(axes[None, :] - axes[:, None] > 1) & (left[None, :] < left[:, None])] = np.inf
     for via in range(len(everything)):
         cost = np.minimum(cost, cost[:, via : via + 1] + cost[via : via + 1, :])
     return cost
@@ -201,6 +198,13 @@ def test_a_partial_sum_is_combined_once():
     assert kinds(reshard(source, Sharding.parse("[x, y]"), (8, 8), mesh)) == [("reduce_scatter", ("y",))]
     both = Sharding.parse("[_, _] partial(x: sum, y: sum)")
     assert kinds(reshard(both, Sharding.parse("[_, _]"), (8, 8), mesh)) == [("all_reduce", ("x", "y"))]
+
+
+def test_a_sum_that_two_axes_split_is_scattered_once():
+    mesh = Mesh(("x",), (4,)).cut({"x": [2]})
+    source = Sharding.parse("[_] partial(x: sum)").on(mesh)
+    found = reshard(source, Sharding.parse("[x]").on(mesh), (8,), mesh)
+    assert kinds(found) == [("reduce_scatter", ("x:(1)2", "x:(2)2"))]
 
 
 def test_slices_of_one_dimension_are_one():

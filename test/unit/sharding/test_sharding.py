@@ -109,3 +109,15 @@ def test_describe():
     assert not sharding.is_replicated
     assert sharding.complete() == Sharding.parse("[data, _, model x1]")
     assert sharding.shards(MESH) == 8
+
+
+def test_sub_axes_are_written_as_their_axis_where_they_are_all_there():
+    mesh = Mesh(("x:(1)2", "x:(2)2", "y"), (2, 2, 2))
+    sharding = Sharding.parse("[x, _] partial(y: max)").on(mesh)
+    assert sharding.dims == (("x:(1)2", "x:(2)2"), ())
+    assert str(sharding.told(mesh)) == "[x, _] partial(y: max)"
+    parted = Sharding.parse("[x:(2)2, _] partial(x:(1)2: sum, y)").on(mesh)
+    assert str(parted.told(mesh)) == "[x:(2)2, _] partial(x:(1)2: sum, y: sum)"
+    assert str(Sharding.parse("[_] partial(x: sum)").on(mesh).told(mesh)) == "[_] partial(x: sum)"
+    with pytest.raises(JogakError, match="as a partial axis"):
+        Sharding.parse("[_] partial(x:(2): sum)")

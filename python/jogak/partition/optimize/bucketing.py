@@ -29,7 +29,7 @@ from jogak.partition.optimize.collectives import (
     reduction_of,
     size_of,
 )
-from jogak.partition.optimize.packing import emit_bucket, lead_of, needs_transpose
+from jogak.partition.optimize.packing import emit_bucket, gathered_groups, lead_of, needs_transpose
 from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 
@@ -107,7 +107,20 @@ class _Walk:
         """Seconds that doing the members in one saves."""
         members = bucket.members
         apart = sum(self.seconds(op, _bytes(op)) - self.copying(op) for op in members)
-        return apart - self.seconds(lead_of(members), bucket.bytes) - self.cost.copy(0)
+        return apart + self.together(bucket) - self.seconds(lead_of(members), bucket.bytes) - self.cost.copy(0)
+
+    def together(self, bucket: _Bucket) -> float:
+        """Seconds that are saved where gathered members of one size are unpacked together."""
+        if bucket.key[0] != ALL_GATHER:
+            return 0.0
+        sizes = {size_of(op.operands[0]): _bytes(op) for op in bucket.members}
+        groups = gathered_groups([size_of(op.operands[0]) for op in bucket.members])
+        saved = 0.0
+        for width, count in groups.items():
+            saved += (count - 1) * self.cost.copy(0)
+            if count < len(bucket.members):  # they are sliced out of the buffer first
+                saved -= self.cost.copy(count * sizes[width])
+        return saved
 
     def add(self, op: ir.Operation) -> None:
         """Let a collective wait for others like it."""

@@ -3,11 +3,16 @@
 An all-reduce does not care where an element lies: the buffer is a row. What a reduce-scatter gives to each device, and
 what an all-gather takes from it, is a row of a matrix with a row for each device of the group. A small all-reduce can
 be part of a reduce-scatter: it is in every row.
+
+What was gathered has a row for each device, so a member is a block of columns, and getting it out is a copy. Members
+of one width lie side by side and are got out together, by one transposition behind which each is a stretch of its own.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 
 from torch_mlir import ir
@@ -56,15 +61,46 @@ def emit_bucket(members: Sequence[ir.Operation], devices: int) -> list[ir.Value]
         ]
         widths = [shape_of(row)[-1] for row in rows]
         rank, total = len(shape_of(rows[0])), sum(widths)
-        buffer = _concatenated(rows, total)
+        order = sorted(range(len(rows)), key=lambda n: widths[n] if first.name == ALL_GATHER else 0)
+        starts = dict(zip(order, accumulate((widths[n] for n in order), initial=0), strict=False))
+        buffer = _concatenated([rows[n] for n in order], total)
         lengths = {ALL_REDUCE: 1, REDUCE_SCATTER: 1, ALL_GATHER: devices}
         shape = [lengths[first.name], total][-rank:]
         made = _collective(first, buffer, shape, _told(members))
+        blocks = _blocks(made, widths, order, ip, loc) if first.name == ALL_GATHER else {}
         results = []
         for number, op in enumerate(members):
-            piece = _slice(made, sum(widths[:number]), widths[number])
+            source, at = blocks.get(number, (made, starts[number]))
+            piece = _row(source, at) if number in blocks else _slice(source, at, widths[number])
             results.append(_unpacked(op, piece, devices, ip, loc))
         return results
+
+
+def gathered_groups(widths: Sequence[int]) -> dict[int, int]:
+    """Widths of which so many members are got out of a gathered buffer together, each with their number.
+
+    All of one width take one transposition; of several, those that are worth a slice and a transposition.
+    """
+    counts = Counter(widths)
+    least = 2 if len(counts) == 1 else 3
+    return {width: count for width, count in counts.items() if count >= least}
+
+
+def _blocks(
+    made: ir.Value, widths: Sequence[int], order: Sequence[int], ip: ir.InsertionPoint, loc: ir.Location
+) -> dict[int, tuple[ir.Value, int]]:
+    """For members that are got out together the tensor [members, devices, width] that holds them, and where."""
+    found: dict[int, tuple[ir.Value, int]] = {}
+    devices, total = shape_of(made)
+    start = 0
+    for width, count in sorted(Counter(widths).items()):
+        if width in gathered_groups(widths):
+            columns = made if count * width == total else _slice(made, start, count * width)
+            block = _swapped(reshape(columns, (devices, count, width), ip=ip, loc=loc))
+            together = [n for n in order if widths[n] == width]
+            found |= {number: (block, place) for place, number in enumerate(together)}
+        start += count * width
+    return found
 
 
 def lead_of(members: Sequence[ir.Operation]) -> ir.Operation:
@@ -137,10 +173,20 @@ def _concatenated(rows: Sequence[ir.Value], total: int) -> ir.Value:
 def _slice(value: ir.Value, offset: int, width: int) -> ir.Value:
     """Columns of a buffer, from `offset` on."""
     shape = [*shape_of(value)[:-1], width]
-    lists = {"offsets": [*[0] * (len(shape) - 1), offset], "sizes": shape, "strides": [1] * len(shape)}
+    return _extracted(value, [*[0] * (len(shape) - 1), offset], shape)
+
+
+def _row(value: ir.Value, number: int) -> ir.Value:
+    """One entry of the first dimension."""
+    shape = [1, *shape_of(value)[1:]]
+    return _extracted(value, [number, *[0] * (len(shape) - 1)], shape)
+
+
+def _extracted(value: ir.Value, offsets: Sequence[int], shape: Sequence[int]) -> ir.Value:
+    lists = {"offsets": offsets, "sizes": shape, "strides": [1] * len(shape)}
     attributes: dict[str, ir.Attribute] = {
-        f"static_{name}": ir.DenseI64ArrayAttr.get(values) for name, values in lists.items()
+        f"static_{name}": ir.DenseI64ArrayAttr.get(list(values)) for name, values in lists.items()
     }
     attributes["operandSegmentSizes"] = ir.DenseI32ArrayAttr.get([1, 0, 0, 0])
-    type_ = ir.RankedTensorType.get(shape, ir.RankedTensorType(value.type).element_type)
+    type_ = ir.RankedTensorType.get(list(shape), ir.RankedTensorType(value.type).element_type)
     return ir.Operation.create("tensor.extract_slice", [type_], [value], attributes).results[0]

@@ -42,7 +42,7 @@ def page(folder: Path, manifest: Mapping[str, Any]) -> str:
     Raises:
         JogakError: the folder is incomplete.
     """
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    mesh = Mesh.from_json(manifest["mesh"])
     module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
     device = main_function(module).operation
     roles = [each["role"] for each in manifest["results"]]

@@ -45,7 +45,7 @@ def execute(
     Raises:
         JogakError: the number of processes is not that of the mesh, or a process failed.
     """
-    mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+    mesh = Mesh.from_json(manifest["mesh"])
     if request.processes is not None and request.processes != mesh.devices:
         raise JogakError(
             f"the program is for the {mesh.devices} devices of the mesh {mesh}",
@@ -60,7 +60,7 @@ def execute(
     reports = [json.loads(text) for text in run.report]
     profiles = [report["profile"] for report in reports if report["profile"]]
     steps = profiles[0]["runs"] if profiles else request.steps
-    counted = _counted(program, [report["collectives"] for report in reports], steps)
+    counted = _counted(program, mesh, [report["collectives"] for report in reports], steps)
     return Execution(results, disagreement, counted, reports[0]["losses"], run.output, profiles)
 
 
@@ -82,13 +82,14 @@ def _gather(run: Run, manifest: Mapping[str, Any], mesh: Mesh) -> tuple[dict[str
     disagreement: dict[str, float] = {}
     for number, described in enumerate(manifest["results"]):
         pieces = [each[number] for each in run.results]
-        whole, difference = unshard_value(pieces, Sharding.parse(described["sharding"]), mesh, shape=described["shape"])
+        sharding = Sharding.parse(described["sharding"]).on(mesh)
+        whole, difference = unshard_value(pieces, sharding, mesh, shape=described["shape"])
         results[described["name"]] = whole
         disagreement[described["name"]] = difference
     return results, disagreement
 
 
-def _counted(program: Program, calls: Sequence[Sequence[Any]], steps: int) -> dict[str, Any]:
+def _counted(program: Program, mesh: Mesh, calls: Sequence[Sequence[Any]], steps: int) -> dict[str, Any]:
     """The collectives of one step.
 
     Raises:
@@ -107,6 +108,6 @@ def _counted(program: Program, calls: Sequence[Sequence[Any]], steps: int) -> di
         for axes, entry in row["by_axis"].items()
     }
     for rank, called in enumerate(calls):
-        if {(kind, ",".join(axes)): count for kind, axes, count in called} != expected:
+        if {(kind, ",".join(mesh.told(axes))): count for kind, axes, count in called} != expected:
             raise JogakError(f"rank {rank} called other collectives than its program has: {called}")
     return counted

@@ -146,7 +146,7 @@ class Writer:
         text = self._collective_call(step, operands)
         kind = step.collective.kind
         types = [step.result_type] * len(step.results)
-        labels = step.collective.axes if kind == "process_multi_index" else [kind] * len(types)
+        labels = _labels(step.collective.axes) if kind == "process_multi_index" else [kind] * len(types)
         names = [
             self._define(number, type_, f"{label}_{number}")
             for number, type_, label in zip(step.results, types, labels, strict=True)
@@ -198,6 +198,11 @@ class Writer:
         held = {argument.value for argument in self.program.arguments} | {-1}
         others = self._live - {number}
         return roots.isdisjoint(held) and all(roots.isdisjoint(self._roots[other]) for other in others)
+
+
+def _labels(axes: Sequence[str]) -> list[str]:
+    """Names of mesh axes as parts of names in Python: a sub-axis is `x:(1)2`."""
+    return [re.sub(r"\W+", "_", axis) for axis in axes]
 
 
 def tuple_text(axes: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ class Iree:
 
         def write(work: Path) -> None:
             module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
-            mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+            mesh = Mesh.from_json(manifest["mesh"])
             self.write_module(module, mesh, work, title_of(manifest["configuration"]["model"], str(mesh)))
 
         return execute(folder, manifest, values, request, self.backend.name, write)

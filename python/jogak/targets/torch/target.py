@@ -50,7 +50,7 @@ class Torch:
         """
 
         def write(work: Path) -> None:
-            mesh = Mesh(tuple(manifest["mesh"]["axes"]), tuple(manifest["mesh"]["shape"]))
+            mesh = Mesh.from_json(manifest["mesh"])
             title = title_of(manifest["configuration"]["model"], str(mesh))
             precision: Precision | None = "f64" if request.precision == "f64" else None
             write_folder(device_program(folder, manifest), mesh, work, title, precision)

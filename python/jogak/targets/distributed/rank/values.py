@@ -108,12 +108,16 @@ def _windows(
 ) -> Iterator[slice]:
     for size, dim in zip(shape, sharding.strip("[]").split(","), strict=False):
         index, parts = 0, 1
-        for axis in dim.split():
-            if axis != "_":
-                index = index * mesh[axis] + position[axis]
-                parts *= mesh[axis]
+        for axis in (part for name in dim.split() for part in _parts(name, mesh)):
+            index = index * mesh[axis] + position[axis]
+            parts *= mesh[axis]
         piece = -(-size // parts)
         yield slice(min(index * piece, size), min((index + 1) * piece, size))
+
+
+def _parts(name: str, mesh: Mapping[str, int]) -> list[str]:
+    """The mesh's axes for an axis, which may be taken apart into sub-axes `x:(1)2`, `x:(2)2`; none for `_`."""
+    return [axis for axis in mesh if axis == name or axis.startswith(f"{name}:(")]
 
 
 def is_empty(window: Window) -> bool:
