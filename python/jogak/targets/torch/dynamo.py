@@ -6,6 +6,7 @@ computes its own part. One process for a mesh of several devices runs all of the
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,6 @@ from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.errors import JogakError, unknown_name
 from jogak.ingress.model import Model
 from jogak.ingress.options import ImportOptions
-from jogak.report.manifest import build_manifest
 from jogak.targets.torch.resident import Runner, runner_of, world_size
 
 OPTIONS = ("mesh", "devices", "shard", "search", "machine", "memory", "timeout")
@@ -114,6 +114,16 @@ def _check(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> None:
             where=_WHERE,
             hint="call the model under torch.no_grad(), or compile a training step: jogak.compile(..., train='adamw')",
         )
+    if any(_writes(node) for node in graph.graph.nodes):
+        hint = "model.eval() keeps batch statistics as they are"
+        raise JogakError("the model changes its buffers, but this backend runs inference", where=_WHERE, hint=hint)
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether a node overwrites an input of the graph; batch norm in training counts its batches so."""
+    written = node.args[0] if node.args else None
+    in_place = node.target is operator.iadd or (node.op == "call_method" and str(node.target).endswith("_"))
+    return in_place and isinstance(written, fx.Node) and written.op == "placeholder"
 
 
 def _model_of(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> tuple[Held, Model]:
@@ -154,11 +164,7 @@ def _compile(model: Model, devices: int | None, chosen: Mapping[str, Any]) -> Co
         searched=what_is_searched(chosen.get("search"), mesh_given=given is not None, constrained=bool(shard)),
         memory=chosen.get("memory", "auto"),
     )
-    made = compile_model(configuration, model)
-    if any("updates" in entry for entry in build_manifest(made)["results"]):
-        hint = "model.eval() keeps batch statistics as they are"
-        raise JogakError("the model changes its buffers, but this backend runs inference", where=_WHERE, hint=hint)
-    return made
+    return compile_model(configuration, model)
 
 
 def _run(runner: Runner, held: Held, shapes: Sequence[torch.Size]) -> Run:
