@@ -3,7 +3,7 @@
 programs: budgets at 75, 50, 35 and 25 % of the activation peak (what is alive beyond the arguments): time added by the
 cost model, the bound for plans that keep the order of first computations, recomputed ops, seconds.
 packing: the arena against the most bytes alive at once, and seconds.
-scale: the same budget for 8 and 64 layers: seconds, and what is added per layer.
+scale: the same budgets for 8, 16, 32 and 64 layers: what is added, how many layers share one plan, and CPU seconds.
 run: small versions on the simulator: promised peak, measured peak, and whether every bit is that of the run in an arena
 without rematerialization.
 """
@@ -24,9 +24,10 @@ from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.context import new_context
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
-from jogak.memory.fit import fit
+from jogak.memory.fit import Fit, fit
 from jogak.memory.offsets import place
 from jogak.memory.reading import read_tape
+from jogak.memory.split import fit_split
 from jogak.memory.tape import Tape
 from jogak.report.promise import op_seconds
 from jogak.runtime.program import load_program
@@ -89,19 +90,35 @@ def budgets(tape: Tape) -> Iterator[tuple[float, int]]:
 
 def programs(names: list[str]) -> None:
     """A row for each case and budget."""
-    print("case | steps | share | budget GiB | arena GiB | added % | bound % | recomputed | seconds | fits")
+    print(
+        "case | steps | share | budget GiB | arena GiB | added % | bound % | repeated | split | alike | seconds | fits"
+    )
     for name in names or CASES:
-        tape = tape_of(compiled(CASES[name]))
+        made = compiled(CASES[name])
+        tape = tape_of(made)
         total = sum(step.seconds for step in tape.steps)
         for share, budget in budgets(tape):
             start = time.monotonic()
-            found = fit(tape, budget, time_limit=25)
+            now, found = fitted(made, budget)
             seconds = time.monotonic() - start
             cells = [name, len(tape.steps), share, f"{budget / 2**30:.2f}", f"{found.placement.arena / 2**30:.2f}"]
-            cells += [f"{100 * found.added_seconds / total:.2f}", f"{100 * found.bound_seconds / total:.2f}"]
-            cells += [len(found.sequence) - len(tape.steps), f"{seconds:.1f}"]
+            added = sum(now.steps[step].seconds for step in found.sequence) - total
+            cells += [f"{100 * added / total:.2f}", f"{100 * found.bound_seconds / total:.2f}"]
+            cells += [len(found.sequence) - len(now.steps), len(now.steps) - len(tape.steps), found.layers]
             told = "yes" if found.fits else f"no; impossible below {found.minimum_bound / 2**30:.2f}"
-            print(" | ".join(map(str, [*cells, told])), flush=True)
+            print(" | ".join(map(str, [*cells, f"{seconds:.1f}", told])), flush=True)
+
+
+def fitted(made: Compilation, budget: int) -> tuple[Tape, Fit]:
+    """A copy of a program, made to fit: the tape, ops split where it takes that, and the plan."""
+    assert made.device is not None
+    copy = made.device.operation.clone()
+    reading, found = fit_split(
+        main_function(copy).operation,
+        lambda op: op_seconds(op, made.mesh, made.cost),
+        lambda tape: fit(tape, budget, time_limit=20),
+    )
+    return reading.tape, found
 
 
 def packing(names: list[str]) -> None:
@@ -117,19 +134,23 @@ def packing(names: list[str]) -> None:
         print(f"{name} | {buffers} | {peak} | {found.arena} | {ratio:.6f} | {seconds:.2f}", flush=True)
 
 
-def scale(_: list[str]) -> None:
-    """Two rows: how the search grows with layers."""
-    print("layers | steps | added s a layer | recomputed a layer | seconds")
-    for layers in (8, 64):
+def scale(names: list[str]) -> None:
+    """How the search grows with layers, at three budgets; the last column is the CPU time over that of 8 layers."""
+    print("layers | steps | share | added % | bound % | repeated a layer | layers alike | CPU s | of 8 layers")
+    first: dict[float, float] = {}
+    for layers in map(int, names or ("8", "16", "32", "64")):
         model = f"zoo:gpt2?layers={layers}&width=256&heads=8&vocab=512&context=256&sequence=256&batch=8"
         tape = tape_of(compiled((model, "data=1", [], "adamw")))
-        budget = dict(budgets(tape))[0.5]
-        start = time.monotonic()
-        found = fit(tape, budget, time_limit=60)
-        seconds = time.monotonic() - start
-        again = (len(found.sequence) - len(tape.steps)) / layers
-        added = found.added_seconds / layers
-        print(f"{layers} | {len(tape.steps)} | {added:.3e} | {again:.1f} | {seconds:.1f}", flush=True)
+        total = sum(step.seconds for step in tape.steps)
+        for share, budget in list(budgets(tape))[:3]:
+            start = time.process_time()
+            found = fit(tape, budget, time_limit=60)
+            seconds = time.process_time() - start
+            cells = [layers, len(tape.steps), share, f"{100 * found.added_seconds / total:.2f}"]
+            cells += [f"{100 * found.bound_seconds / total:.2f}"]
+            cells += [f"{(len(found.sequence) - len(tape.steps)) / layers:.2f}", found.layers, f"{seconds:.2f}"]
+            ratio = seconds / first.setdefault(share, seconds)
+            print(" | ".join(map(str, [*cells, f"{ratio:.2f}"])), flush=True)
 
 
 def run(names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,8 +17,8 @@ from jogak.memory.emit import emit_sequence
 from jogak.memory.fit import Fit, fit, fit_least
 from jogak.memory.limits import budget_of, does_not_fit
 from jogak.memory.offsets import place
-from jogak.memory.reading import read_tape
-from jogak.memory.recompute import minimum_bytes
+from jogak.memory.reading import Seconds, read_tape
+from jogak.memory.split import fit_split, least_need
 from jogak.plugin import Pass
 from jogak.registry import active_registry
 from jogak.report.promise import op_seconds
@@ -33,6 +34,9 @@ class Rematerialize(Pass):
 
     Layers that are alike get one plan, found on a few of them, so that deep programs take no longer than shallow ones.
     A remark tells how many share it. Short programs are also planned step by step, and the cheaper plan is taken.
+
+    Where an elementwise op holds the plan up because it reads many tensors at once (a sum that fusion made of many), it
+    becomes a chain of ops that read two: the arithmetic and its order stay.
 
     Before: the program of one device.
 
@@ -74,22 +78,28 @@ class Rematerialize(Pass):
         mesh = find_mesh(module) or Mesh(("device",), (1,))
         cost = cost_model(self.cost_model, machine, mesh, active_registry())
         for function in functions(module):
-            reading = read_tape(function, lambda op: op_seconds(op, mesh, cost))
-            if self.memory == "min":
-                found = fit_least(reading.tape, time_limit=self.time_limit)
-            else:
-                budget = budget_of(self.memory, machine.device.memory_bytes, lambda: place(reading.tape).arena)  # noqa: B023
-                if self.memory == "auto" and minimum_bytes(reading.tape) > budget:
-                    continue  # nothing fits: the driver tells by how much
-                found = fit(reading.tape, budget, time_limit=self.time_limit)
-                if not found.fits and self.memory != "auto":
-                    does_not_fit(function, reading, found)
-            if list(found.sequence) != list(range(len(reading.tape.steps))):
-                again = emit_sequence(function, reading, found.sequence)
-                _tell(function, again, found)
+            self._fit(function, mesh, machine.device.memory_bytes, lambda op: op_seconds(op, mesh, cost))
+
+    def _fit(self, function: ir.Operation, mesh: Mesh, machine_bytes: int, seconds: Seconds) -> None:
+        tape = read_tape(function, seconds).tape
+        if self.memory == "min":
+            reading, found = fit_split(
+                function, seconds, lambda t: fit_least(t, time_limit=self.time_limit), least=True
+            )
+        else:
+            budget = budget_of(self.memory, machine_bytes, lambda: place(tape).arena)
+            if self.memory == "auto" and least_need(function) > budget:
+                return  # nothing fits: the driver tells by how much
+            reading, found = fit_split(function, seconds, lambda t: fit(t, budget, time_limit=self.time_limit))
+            if not found.fits and self.memory != "auto":
+                does_not_fit(function, reading, found, dict(zip(mesh.axes, mesh.shape, strict=True)))
+        if list(found.sequence) != list(range(len(reading.tape.steps))):
+            again = Counter(found.sequence).most_common(1)[0]
+            clones = emit_sequence(function, reading, found.sequence)
+            if clones:
+                _tell(reading.ops[again[0]], clones, found)
 
 
-def _tell(function: ir.Operation, again: int, found: Fit) -> None:
+def _tell(first: ir.Operation, clones: int, found: Fit) -> None:
     how = f"{found.layers} layers share one plan" if found.layers > 1 else "no two layers share a plan"
-    if again:
-        remark(function, f"{again} op{'s' * (again > 1)} computed again to fit {found.budget} bytes; {how}")
+    remark(first, f"this and more, {clones} in all, computed again to fit {found.budget} bytes; {how}")

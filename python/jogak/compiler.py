@@ -13,6 +13,7 @@ from torch_mlir import ir
 from jogak.autoshard.driver import SearchReport, search_program
 from jogak.autoshard.meshes import REFINED_FROM, meshes
 from jogak.autoshard.plan import SearchOptions, memory_limit
+from jogak.autoshard.realize import realize
 from jogak.autoshard.solving import State
 from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
@@ -325,6 +326,7 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
     limit = memory_limit(configuration.memory, machine.device.memory_bytes)
     options = SearchOptions(limit, configuration.search_seconds, target_gap=configuration.search_gap)
     refine = configuration.search_seconds if open_mesh and made.mesh.devices >= REFINED_FROM else 0.0
+    priced = f"machine={format_value(configuration.machine)} cost-model={format_value(configuration.cost_model)}"
     searched = search_program(
         made.program,
         candidates,
@@ -334,6 +336,9 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
         options,
         made.watch,
         refine,
+        lambda module, mesh: realize(
+            module, cost_model(configuration.cost_model, machine, mesh, registry), int(limit), priced, registry
+        ),
     )
     made.search = searched
     _set_mesh(made, searched.mesh, registry)

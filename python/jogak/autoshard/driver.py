@@ -10,6 +10,7 @@ from torch_mlir import ir
 
 from jogak.autoshard.annotate import annotate_plan
 from jogak.autoshard.infeasible import explain_infeasible
+from jogak.autoshard.joint import Joint, Measured, joint_lines, search_jointly
 from jogak.autoshard.meshes import Found, Progress, search_meshes
 from jogak.autoshard.plan import Program, SearchOptions
 from jogak.cost.model import CostModel
@@ -24,8 +25,8 @@ from jogak.sharding.constraints import Constraint, Seed, axes_of, resolve, settl
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, read_graph
 
-RECOMPUTED_SHARES = (1.0, 0.6, 0.35, 0.2)
-"""Shares of the memory of activations that are tried in turn: how much recomputation after the search may save."""
+Realize = Callable[[ir.Module, Mesh], Measured]
+"""What becomes of an annotated program: partitioned and made to fit. It may change the module."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class SearchReport:
         found: the best plan on each mesh, the fastest first.
         recomputed: the share of what ops make that the memory was searched with; below 1 the phase `fit` has to
             recompute the rest.
+        joint: how it was chosen among others; None where the memory does not bind.
     """
 
     found: Sequence[Found]
     recomputed: float = 1.0
+    joint: Joint | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -67,6 +70,7 @@ class SearchReport:
             "sites": sum(model.sites.alike),
             "recomputed_share": self.recomputed,
             "interrupted": self.interrupted,
+            "joint": [each.to_json() for each in self.joint.tried] if self.joint else [],
             "meshes": [each.to_json() for each in self.found],
         }
 
@@ -83,6 +87,8 @@ class SearchReport:
             yield "    interrupted: the best plan so far, on the meshes that were tried"
         if self.recomputed < 1:
             yield f"    fits when values are recomputed: with {self.recomputed:.0%} of what ops make alive at once"
+        for line in joint_lines(self.joint, best.lower_bound) if self.joint else ():
+            yield f"    {line}"
         for each in self.found[1:4]:
             told = duration(each.outcome.objective) if each.plan is not None else "does not fit"
             yield f"    on {each.mesh.detailed()}: {told}"
@@ -97,12 +103,14 @@ def search_program(
     options: SearchOptions,
     progress: Progress | None = None,
     refine_seconds: float = 0.0,
+    realize: Realize | None = None,
 ) -> SearchReport:
     """Search a program on every mesh and annotate it with the best plan.
 
     Args:
         progress: told whenever the search gets further.
         refine_seconds: how long meshes of three axes are searched besides.
+        realize: tells what recomputation makes of a plan; None takes the first one that may fit by it.
 
     Raises:
         JogakError: the constraints fit none of the meshes.
@@ -120,20 +128,33 @@ def search_program(
     def seeds_on(mesh: Mesh) -> list[Seed]:
         return settle([*read_constraints(function, reading, mesh), *on_mesh[mesh]])
 
-    for share in RECOMPUTED_SHARES:
+    def search(share: float) -> list[Found]:
         asked = replace(options, recomputed=share)
-        found = search_meshes(program, meshes, price, seeds_on, asked, progress, refine_seconds)
-        if found[0].plan is not None:
-            break
+        return search_meshes(program, meshes, price, seeds_on, asked, progress, refine_seconds)
+
+    def apply(target: ir.Module, best: Found) -> None:
+        function = main_function(target).operation
+        reading = read_graph(function, rules)
+        assert best.plan is not None, "only plans that fit are applied"
+        declare_mesh(target, best.mesh)
+        write_constraints(function, on_mesh[best.mesh], reading)
+        annotate_plan(target, function, reading, best.outcome, best.plan, best.model)
+
+    def measure(best: Found) -> Measured:
+        assert realize is not None
+        copy = module.operation.clone()  # a ModuleOp, which serves wherever a Module does
+        apply(copy, best)
+        return realize(copy, best.mesh)
+
+    joint = search_jointly(search, None if realize is None else measure, options.limit)
+    found, share = joint.best.found, joint.best.share
     best = found[0]
     if best.plan is None:
         closest = min(found, key=lambda each: each.model.holds.least()[0])
         message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
         fail(function, message, hint=hint)
-    declare_mesh(module, best.mesh)
-    write_constraints(function, on_mesh[best.mesh], reading)
-    annotate_plan(module, function, reading, best.outcome, best.plan, best.model)
-    return SearchReport(found, share)
+    apply(module, best)
+    return SearchReport(found, share, joint if joint.best.measured else None)
 
 
 def _seeds(

@@ -6,7 +6,7 @@ as an op needs them while it runs, where they are stored otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -82,10 +82,12 @@ class Holds:
     Attributes:
         end: one more than the last time.
         each: the memory of every decision.
+        whole: the memory without recomputation, where this is that with a share; None where nothing is recomputed.
     """
 
     end: int = 0
     each: tuple[Hold, ...] = field(default=())
+    whole: Holds | None = None
 
     @cached_property
     def _times(self) -> tuple[Ints, Ints, Ints]:
@@ -116,11 +118,25 @@ class Holds:
         """The memory without arguments as ops need them."""
         return replace(self, each=tuple(hold for hold in self.each if hold.kind is not Kind.GATHERED))
 
-    def with_share(self, share: float) -> Holds:
-        """The memory when so much of what ops make is alive at once, and the rest made again."""
-        return replace(self, each=tuple(
-            replace(hold, bytes=share * hold.bytes) if hold.kind is Kind.MADE else hold for hold in self.each
-        ))  # fmt: skip
+    def with_share(self, share: float, touches: Mapping[int, Sequence[int]]) -> Holds:
+        """The memory when so much of what ops make is alive at once, and the rest made again.
+
+        An op needs the whole of what it reads and makes, however much is recomputed.
+
+        Args:
+            touches: for each value the numbers of the nodes that make or read its bytes.
+        """
+
+        def shared(hold: Hold) -> Iterator[Hold]:
+            if hold.kind is not Kind.MADE:
+                yield hold
+                return
+            yield replace(hold, bytes=share * hold.bytes)
+            at = [(value, node) for value in hold.values.tolist() for node in touches.get(value, ())]
+            values, nodes = np.array(at, dtype=np.int64).reshape(-1, 2).T
+            yield replace(hold, values=values, lower=nodes, upper=nodes + 1, bytes=(1 - share) * hold.bytes)
+
+        return replace(self, each=tuple(part for hold in self.each for part in shared(hold)), whole=self)
 
     def at(self, time: int) -> Iterator[tuple[Hold, Ints]]:
         """What is held at a time, and which of its values."""
@@ -165,6 +181,25 @@ def find_lives(graph: Graph) -> Lives:
     for argument in graph.arguments:
         lower[argument], upper[argument] = 0, end
     return Lives(end, np.array(lower, dtype=np.int64), np.array(upper, dtype=np.int64))
+
+
+def find_touches(graph: Graph) -> dict[int, list[int]]:
+    """For each value that has bytes of its own the nodes that need them, through reshapes too.
+
+    A result of the shape of an operand may be written over it, and is not counted beside it.
+    """
+    root: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
+    for index, node in enumerate(graph.nodes):
+        if node.op in VIEWS and node.operands[0] is not None:
+            root[node.results[0]] = root.get(node.operands[0], node.operands[0])
+            continue
+        read = {root.get(v, v) for v in node.operands if v is not None}
+        shapes = {graph.values[value].shape for value in read}
+        made = {value for value in node.results if graph.values[value].shape not in shapes}
+        for value in read | made:
+            found.setdefault(value, []).append(index)
+    return found
 
 
 def find_holds(sites: Sites, lives: Lives) -> Holds:

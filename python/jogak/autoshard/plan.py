@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jogak.autoshard.folding import Folding, fold
 from jogak.autoshard.given import given_shardings, marks_of, tie_groups
-from jogak.autoshard.holds import Lives, find_lives
+from jogak.autoshard.holds import Lives, find_lives, find_touches
 from jogak.autoshard.model import Model, build_model
 from jogak.autoshard.sites import find_sites
 from jogak.autoshard.solving import Assigned, Effort, Outcome, State, assigned, solve_model
@@ -84,7 +84,7 @@ def pose(program: Program | Graph, cost: CostModel, seeds: Sequence[Seed], optio
     model = build_model(sites, cost, program.lives, split_heavy=options.split_heavy)
     tie_groups(model, seeds)
     if options.recomputed < 1:
-        model.holds = model.holds.with_share(options.recomputed)
+        model.holds = model.holds.with_share(options.recomputed, find_touches(program.graph))
     return model
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from jogak.memory.offsets import Placement, place
 from jogak.memory.order import low_order
-from jogak.memory.recompute import minimum_bytes, recompute
+from jogak.memory.recompute import Plan, lower_bound, minimum_bytes, recompute
 from jogak.memory.tape import Tape
 from jogak.memory.trace import arrays_of, trace
 
 _ATTEMPTS = 4
 """How often the peak is lowered by what packing lost."""
+_WORTH = 0.9
+"""A further order is tried when its bound is below this part of what the best plan adds."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     target, end = budget, time.monotonic() + time_limit
     for attempt in range(_ATTEMPTS):
         left = max(end - time.monotonic(), time_limit / 4)
-        plan = recompute(tape, order, target, time_limit=left, improve=0 if attempt else improve)
+        plan = _recomputed(tape, (range(len(tape.steps)), order), target, left, 0 if attempt else improve)
         placed = place(tape, plan.sequence, enough=budget, time_limit=1.0)
         fits = plan.fits and placed.arena <= budget
         added, bound = plan.added_seconds, plan.bound_seconds
@@ -69,6 +71,28 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
             break
         target -= max(placed.arena - budget, budget // 500)
     return made
+
+
+def _recomputed(tape: Tape, orders: Sequence[Sequence[int]], budget: int, time_limit: float, improve: int) -> Plan:
+    """The cheapest plan over some orders of first computations, the most promising one first; the lowest if none fits.
+
+    An order that is low by itself may keep what is dear to make again. Another one than the first is tried where none
+    fits yet, or where its bound is clearly below the best plan.
+    """
+    best: Plan | None = None
+    distinct = dict.fromkeys(tuple(order) for order in orders)
+    bounds = {order: lower_bound(tape, order, budget) for order in distinct}
+    for order in sorted(distinct, key=bounds.__getitem__):
+        if best is not None and best.fits and bounds[order] > _WORTH * best.added_seconds:
+            continue
+        plan = recompute(tape, order, budget, time_limit=time_limit / len(distinct), improve=improve)
+        if best is None or (not plan.fits, plan.added_seconds if plan.fits else plan.peak) < (
+            not best.fits,
+            best.added_seconds if best.fits else best.peak,
+        ):
+            best = plan
+    assert best is not None, "there is an order"
+    return best
 
 
 def _placed(tape: Tape, order: Sequence[int], budget: int) -> Placement | None:

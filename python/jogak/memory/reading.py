@@ -18,8 +18,9 @@ RESHAPES = {"tensor.expand_shape", "tensor.collapse_shape"}
 _RENAMES = {"tensor.cast", "shard.shard", "util.optimization_barrier"}
 _KEEPS_SPLAT = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.cast"}
 _SKIPPED = {"shard.sharding", "shard.get_sharding"}
-_ONCE = {"shard.send", "shard.recv"}
-"""Transfers between two devices match one to one; everything else gives the same when it is done again."""
+_ONCE = {"shard.send", "shard.recv", "arith.constant"}
+"""Transfers between two devices match one to one, and canonicalization makes one of equal constants, whatever their
+attributes; everything else gives the same when it is done again."""
 
 Seconds = Callable[[ir.Operation], float]
 

@@ -8,18 +8,21 @@ falls with every move, so that it ends. Then repeats that turned out not to be n
 plan are torn out and solved again.
 
 The bound: at any position of a plan that keeps the order of first computations, whatever the base keeps alive across it
-is there or is computed again later; a fractional knapsack says what that costs at least.
+is there or is computed again later, which costs at least what a program with a knapsack says.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from jogak.memory.folded import fold_plan
+from jogak.memory.moments import Repeats, least_repeats
 from jogak.memory.moves import MoveFinder
 from jogak.memory.planner import FlatPlans, Planner
 from jogak.memory.tape import Tape
@@ -27,6 +30,8 @@ from jogak.memory.trace import Trace, arrays_of, trace
 
 _SHORT = 1_500
 """Steps up to which plans that treat every layer by itself are tried beside those that all layers share."""
+_MOMENTS, _APART = 3, 12
+"""Positions for which the integer program is solved, and how far they are apart."""
 _ALIKE = 1.05
 """How much more a plan may add whose layers are alike."""
 
@@ -65,10 +70,12 @@ def recompute(tape: Tape, order: Sequence[int], budget: int, *, time_limit: floa
         improve: how many parts of the plan are solved again.
     """
     deadline = time.monotonic() + time_limit
-    bound, base = lower_bound(tape, order, budget), sum(step.seconds for step in tape.steps)
+    told, base = bound_of(tape, order, budget), sum(step.seconds for step in tape.steps)
+    bound = told.seconds
     plans = FlatPlans(tape)
 
     def made(sequence: list[int], layers: int = 1) -> Plan:
+        sequence = without_waste(tape, sequence)
         added, peak = sum(tape.steps[step].seconds for step in sequence) - base, plans.look(sequence).trace.peak
         return Plan(sequence, peak, added, min(bound, added) if peak <= budget else bound, peak <= budget, layers)
 
@@ -78,11 +85,27 @@ def recompute(tape: Tape, order: Sequence[int], budget: int, *, time_limit: floa
     if alike is not None and len(tape.steps) > _SHORT:
         return alike
     planner = Planner(plans, MoveFinder(tape, budget), deadline)
-    sequence = planner.repair(list(order))
-    if planner.peak(sequence) > budget:
-        return alike or made(sequence)
-    apart = made(planner.improve(planner.prune(sequence), improve))
+    found = [planner.repair(start) for start in (list(order), *told.starts)]
+    fitting = [planner.prune(sequence) for sequence in found if planner.peak(sequence) <= budget]
+    if not fitting:
+        return alike or made(min(found, key=planner.peak))
+    apart = made(planner.improve(min(fitting, key=planner.added), improve))
     return alike if alike is not None and alike.added_seconds <= _ALIKE * apart.added_seconds else apart
+
+
+def without_waste(tape: Tape, sequence: Sequence[int]) -> list[int]:
+    """The sequence without repeats whose values nobody reads before they are made again."""
+    first = {step: place for place, step in reversed(list(enumerate(sequence)))}
+    needed: set[int] = set(tape.results)
+    kept: list[int] = []
+    for place in reversed(range(len(sequence))):
+        step = tape.steps[sequence[place]]
+        if first[sequence[place]] != place and not needed.intersection(step.writes):
+            continue
+        needed.difference_update(step.writes)
+        needed.update(step.reads)
+        kept.append(sequence[place])
+    return kept[::-1]
 
 
 def minimum_bytes(tape: Tape) -> int:
@@ -96,12 +119,76 @@ def minimum_bytes(tape: Tape) -> int:
     return tape.resident + most
 
 
+class Bound(NamedTuple):
+    """What single positions say of all plans.
+
+    Attributes:
+        seconds: any plan adds at least that.
+        starts: sequences that keep and repeat what the programs chose: they fit at one position, not always elsewhere.
+    """
+
+    seconds: float
+    starts: list[list[int]]
+
+
 def lower_bound(tape: Tape, order: Sequence[int], budget: int) -> float:
     """Seconds that any plan adds which keeps this order of first computations."""
+    return bound_of(tape, order, budget).seconds
+
+
+def bound_of(tape: Tape, order: Sequence[int], budget: int, *, time_limit: float = 3.0) -> Bound:
+    """A lower bound, and plans to start from.
+
+    A fractional knapsack at many positions, and the integer program of some, which knows that what is computed again
+    needs inputs (`jogak.memory.moments`).
+    """
     found = trace(arrays_of(tape), order)
     seconds = {value: step.seconds for step in tape.steps for value in step.writes if not step.once}
-    worst = sorted(range(len(order)), key=lambda p: -found.live[p])[:20]
-    return max((_knapsack(tape, found, p, budget, seconds) for p in worst if found.live[p] > budget), default=0.0)
+    worst = [p for p in sorted(range(len(order)), key=lambda p: -found.live[p])[:20] if found.live[p] > budget]
+    best = max((_knapsack(tape, found, p, budget, seconds) for p in worst), default=0.0)
+    apart: list[int] = []
+    for position in worst:
+        if all(abs(position - other) >= _APART for other in apart) and len(apart) < _MOMENTS:
+            apart.append(position)
+    starts = []
+    for position in apart:
+        told = _moment(tape, order, found, position, budget, time_limit / _MOMENTS)
+        best = max(best, told.added if math.isfinite(told.added) else 0.0)
+        if told.dropped is not None:
+            starts.append(_replay(tape, order, position, told.dropped))
+    return Bound(best, starts)
+
+
+def _moment(tape: Tape, order: Sequence[int], found: Trace, position: int, budget: int, time_limit: float) -> Repeats:
+    """The program of one position."""
+    across = np.flatnonzero((found.first < position) & (found.last > position))
+    here = tape.steps[order[position]]
+    own = {*range(tape.arguments), *here.reads, *here.writes}
+    crossing = [value for value in found.value[across].tolist() if value not in own]
+    past = [step for step in order[:position] if not tape.steps[step].once]
+    reads = [[value for value in tape.steps[step].reads if value not in own] for step in past]
+    makers = {value: step for step in order[:position] for value in tape.steps[step].writes}
+    cost = {step: tape.steps[step].seconds for step in past}
+    room = budget - (int(found.live[position]) - sum(tape.sizes[value] for value in crossing))
+    return least_repeats(crossing, past, reads, makers, tape.sizes, cost, room, time_limit)
+
+
+def _replay(tape: Tape, order: Sequence[int], position: int, dropped: set[int]) -> list[int]:
+    """The order, in which values dropped at a position are computed again just before somebody reads them."""
+    makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+    gone, sequence = set(dropped), list(order[: position + 1])
+    for step in order[position + 1 :]:
+        waiting = [step]
+        while waiting:
+            lacking = {makers[value] for value in tape.steps[waiting[-1]].reads if value in gone}
+            if lacking:
+                waiting += sorted(lacking)
+                continue
+            made = waiting.pop()
+            if made == step or gone.intersection(tape.steps[made].writes):
+                sequence.append(made)
+                gone.difference_update(tape.steps[made].writes)
+    return sequence
 
 
 def _knapsack(tape: Tape, found: Trace, position: int, budget: int, seconds: dict[int, float]) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch_mlir import ir
 
 from jogak.configuration import Configuration
 from jogak.cost.machine_file import load_machine
@@ -16,7 +18,8 @@ from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import partition_pipeline
 from jogak.memory.fit import Fit, fit, fit_least
 from jogak.memory.offsets import place
-from jogak.memory.reading import read_tape
+from jogak.memory.reading import Seconds, read_tape
+from jogak.memory.split import fit_split
 from jogak.memory.tape import Tape
 from jogak.registry import default_registry
 from jogak.report.manifest import file_of
@@ -30,47 +33,61 @@ def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_lim
     Raises:
         JogakError: the folder is incomplete.
     """
-    tape = tape_of(folder, manifest)
-    step = sum(each.seconds for each in tape.steps)
-    found = solve_points(tape, points, time_limit)
-    return {
-        "step_time_s": step,
-        "peak_bytes": place(tape).arena,
-        "resident_bytes": tape.resident,
-        "minimum_bound_bytes": found[0].minimum_bound,
-        "points": [_point(each, tape, step) for each in found],
-    }
-
-
-def tape_of(folder: Path, manifest: Mapping[str, Any]) -> Tape:
-    """The tape of a folder's whole program, partitioned again."""
     configuration = Configuration.from_json(manifest["configuration"])
     mesh = Mesh.from_json(manifest["mesh"])
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, default_registry())
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
     machine, model = format_value(configuration.machine), format_value(configuration.cost_model)
     run_pipeline(module, partition_pipeline(f"machine={machine} cost-model={model}"))
-    return read_tape(main_function(module).operation, lambda op: op_seconds(op, mesh, cost)).tape
+    return frontier_points(module, lambda op: op_seconds(op, mesh, cost), points, time_limit)
 
 
-def solve_points(tape: Tape, points: int, time_limit: float) -> list[Fit]:
-    """Plans for evenly spaced budgets, smallest first; a larger one never takes more time."""
-    least = fit_least(tape, time_limit=4 * time_limit)
-    low, high = least.placement.arena, place(tape).arena
-    found: list[Fit] = []
+def frontier_points(module: ir.Module, seconds: Seconds, points: int, time_limit: float) -> dict[str, Any]:
+    """Time against memory of a per-device program, for budgets from the least that was found to no recomputation.
+
+    Args:
+        module: the program; it stays as it is.
+        seconds: how long an op takes.
+        points: how many budgets.
+        time_limit: seconds for each of them.
+
+    Returns:
+        `step_time_s`, `peak_bytes` and `resident_bytes` of the program by itself, `minimum_bound_bytes` that no plan
+        goes below, and `points`, smallest memory first: `memory_bytes`, `added_time_s`, `added_time_percent`,
+        `lower_bound_percent` (of plans that keep the order of first computations), `recomputed_ops`. A point with more
+        memory never takes more time.
+    """
+    tape = read_tape(main_function(module).operation, seconds).tape
+    step = sum(each.seconds for each in tape.steps)
+
+    def solved(solve: Callable[[Tape], Fit], least: bool = False) -> tuple[Fit, float, int]:
+        copy = module.operation.clone()
+        reading, plan = fit_split(main_function(copy).operation, seconds, solve, least=least)
+        added = sum(reading.tape.steps[number].seconds for number in plan.sequence) - step
+        return plan, added, len(plan.sequence) - len(reading.tape.steps)
+
+    best = solved(lambda t: fit_least(t, time_limit=4 * time_limit), least=True)
+    low, high = best[0].placement.arena, place(tape).arena
+    found: list[tuple[Fit, float, int]] = []
     for number in range(points):
         budget = low + (high - low) * number // (points - 1)
-        known = found[-1] if found else least
-        plan = fit(tape, budget, time_limit=time_limit)
-        found.append(plan if plan.fits and plan.added_seconds <= known.added_seconds else known)
-    return found
+        plan = solved(lambda t: fit(t, budget, time_limit=time_limit))  # noqa: B023
+        best = plan if plan[0].fits and plan[1] <= best[1] else best
+        found.append(best)
+    return {
+        "step_time_s": step,
+        "peak_bytes": high,
+        "resident_bytes": tape.resident,
+        "minimum_bound_bytes": found[0][0].minimum_bound,
+        "points": [_point(*each, step) for each in found],
+    }
 
 
-def _point(plan: Fit, tape: Tape, step: float) -> dict[str, Any]:
+def _point(plan: Fit, added: float, again: int, step: float) -> dict[str, Any]:
     return {
         "memory_bytes": plan.placement.arena,
-        "added_time_s": plan.added_seconds,
-        "added_time_percent": 100 * plan.added_seconds / step if step else 0.0,
+        "added_time_s": added,
+        "added_time_percent": 100 * added / step if step else 0.0,
         "lower_bound_percent": 100 * plan.bound_seconds / step if step else 0.0,
-        "recomputed_ops": len(plan.sequence) - len(tape.steps),
+        "recomputed_ops": again,
     }

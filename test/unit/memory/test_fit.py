@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -17,7 +18,7 @@ from jogak.ir.pass_manager import run_pipeline
 from jogak.memory.attributes import ARENA, OFFSET
 from jogak.memory.fit import fit
 from jogak.memory.order import low_order
-from jogak.memory.recompute import lower_bound, minimum_bytes
+from jogak.memory.recompute import lower_bound, minimum_bytes, without_waste
 from jogak.memory.tape import Step, Tape, lay_out
 from jogak.memory.trace import arrays_of, trace
 from jogak.report.memory import memory_map
@@ -83,6 +84,14 @@ def test_budgets_are_kept_and_bounded(seed):
     assert fitted >= 1
 
 
+def test_repeats_that_nobody_reads_go():
+    tape = training_like(0, steps=6)
+    order = list(range(len(tape.steps)))
+    assert without_waste(tape, order) == order
+    assert without_waste(tape, [*order[:4], 1, 1, *order[4:]]) in (order, [*order[:4], 1, *order[4:]])
+    assert without_waste(tape, [*order, 3]) == order
+
+
 def test_the_bound_is_the_optimum_where_one_value_has_to_go():
     steps = [
         Step((0,), (1,), seconds=3.0),
@@ -136,6 +145,18 @@ def test_measured_is_promised_and_bits_stay_the_same(device, memory):
     for one, other in zip(plain.outputs, planned.outputs, strict=True):
         assert all(equal(a, b) for a, b in zip(one, other, strict=True))
     assert ("jogak.recompute_of" in str(module)) == (memory != "1x")
+
+
+def test_later_passes_do_not_merge_clones(device):
+    text, _ = device
+    later = "canonicalize,cse,jogak-merge-reductions,jogak-scatter-reductions,jogak-bucket-collectives,canonicalize,cse"
+    module = ir.Module.parse(text, new_context())
+    run_pipeline(module, "builtin.module(jogak-rematerialize{memory=0.7x})")
+    clones = str(module).count("jogak.recompute =")
+    run_pipeline(module, f"builtin.module({later},jogak-schedule,jogak-plan-memory,cse)")
+    assert str(module).count("jogak.recompute =") == clones > 0
+    numbers = re.findall(r"jogak\.recompute = (\d+)", str(module))
+    assert len(set(numbers)) == clones
 
 
 def test_a_wrong_offset_is_caught(device):

@@ -9,20 +9,15 @@ same repeat, so the bound is the largest one, not their sum.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
-
+from jogak.memory.moments import least_repeats
 from jogak.memory.remat.graph import RematGraph
 from jogak.memory.remat.sequence import simulate_sequence
 
 _CANDIDATES = 64  # how many moments are looked at
 _MOMENTS = 4  # how many of them get a program
-_UNITS = 1000.0  # the cost of one run in the units of the solver
 
 
 class _Moment(NamedTuple):
@@ -101,38 +96,15 @@ def _closure(neighbours: list[list[int]], order: Iterable[int]) -> list[int]:
 
 
 def _program(graph: RematGraph, moment: _Moment, time_limit: float) -> MomentBound:
-    """The integer program of one moment. Variables: keep each value of the past, make each node of the past again."""
-    if moment.room < 0:
-        return MomentBound(math.inf, [])
+    """The integer program of one moment: keep each value of the past, or make its node again."""
     own = {*graph.reads[moment.node], *graph.outputs[moment.node]}
     again = _repeatable(graph, moment, own)
-    values = sorted({*moment.crossing, *(value for node in again for value in graph.reads[node])} - own)
-    keep = {value: index for index, value in enumerate(values)}
-    redo = {node: len(keep) + index for index, node in enumerate(again)}
-    unit = max(moment.room, 1)
-    rows = [{keep[value]: graph.bytes[value] / unit for value in values}]
-    for value in moment.crossing:
-        rows.append(_at_hand(graph, keep, redo, value))
-    for node in again:
-        for value in graph.reads[node]:
-            if value not in own:
-                rows.append({**_at_hand(graph, keep, redo, value), redo[node]: -1.0})
-    least = [-math.inf, *[1.0] * len(moment.crossing), *[0.0] * (len(rows) - 1 - len(moment.crossing))]
-    most = [moment.room / unit, *[math.inf] * (len(rows) - 1)]
-    cost = np.zeros(len(keep) + len(redo))
-    cost[len(keep) :] = [graph.cost[node] * _UNITS / max(graph.total_cost, 1e-300) for node in again]
-    answer = milp(
-        cost,
-        integrality=np.ones(len(cost)),
-        bounds=Bounds(0, 1),
-        constraints=LinearConstraint(_matrix(rows, len(cost)), np.array(least), np.array(most)),
-        options={"time_limit": max(time_limit, 0.1)},
-    )
-    if answer.status == 2:
-        return MomentBound(math.inf, [])
-    added = max(0.0, answer.mip_dual_bound or 0.0) / _UNITS * graph.total_cost * (1 - 1e-6)
-    dropped = set() if answer.x is None else {value for value in values if answer.x[keep[value]] < 0.5}
-    return MomentBound(added, [] if answer.x is None else [_replay(graph, moment.node, dropped)])
+    reads = [[value for value in graph.reads[node] if value not in own] for node in again]
+    makers, cost = dict(enumerate(graph.makers)), dict(enumerate(graph.cost))
+    found = least_repeats(moment.crossing, again, reads, makers, graph.bytes, cost, moment.room, time_limit)
+    if found.dropped is None:
+        return MomentBound(found.added, [])
+    return MomentBound(found.added, [_replay(graph, moment.node, found.dropped)])
 
 
 def _replay(graph: RematGraph, moment: int, dropped: set[int]) -> list[int]:
@@ -164,17 +136,3 @@ def _repeatable(graph: RematGraph, moment: _Moment, own: set[int]) -> list[int]:
         found.add(node)
         waiting += [graph.makers[value] for value in graph.reads[node] if value not in own]
     return sorted(found)
-
-
-def _at_hand(graph: RematGraph, keep: dict[int, int], redo: dict[int, int], value: int) -> dict[int, float]:
-    """The terms of "kept, or made again"."""
-    row = {keep[value]: 1.0}
-    if graph.makers[value] in redo:
-        row[redo[graph.makers[value]]] = 1.0
-    return row
-
-
-def _matrix(rows: list[dict[int, float]], width: int) -> Any:
-    columns = [index for row in rows for index in row]
-    factors = [factor for row in rows for factor in row.values()]
-    return csr_array((factors, columns, np.cumsum([0, *map(len, rows)])), shape=(len(rows), width))

@@ -12,7 +12,7 @@ from jogak.errors import JogakError
 from jogak.memory.remat.bound import added_cost_bound
 from jogak.memory.remat.chain import Chain, chain_plan, chain_slots, find_chain
 from jogak.memory.remat.graph import RematGraph, check_graph, minimum_peak
-from jogak.memory.remat.order import low_order
+from jogak.memory.remat.order import LowOrder, low_order
 from jogak.memory.remat.sequence import Simulation, simulate_sequence
 from jogak.memory.remat.states import solve_states
 
@@ -83,6 +83,19 @@ def solve_remat(
     Raises:
         JogakError: the graph is malformed, or `exact` is asked for a free order.
     """
+    return _solve(graph, budget_bytes, fixed_order, time_limit, mode, starts, [])
+
+
+def _solve(
+    graph: RematGraph,
+    budget_bytes: int,
+    fixed_order: bool,
+    time_limit: float,
+    mode: Mode,
+    starts: Sequence[Sequence[int]],
+    lowest: list[LowOrder],
+) -> RematResult:
+    """`solve_remat`; `lowest` keeps the order with the lowest peak from one budget to the next larger one."""
     begin = time.monotonic()
     check_graph(graph)
     if mode == "exact" and not fixed_order:
@@ -93,7 +106,7 @@ def solve_remat(
         )
     ordered = graph.in_order()
     place = {node: index for index, node in enumerate(graph.order)}
-    task = _Task(ordered, budget_bytes, fixed_order, mode, begin + time_limit)
+    task = _Task(ordered, budget_bytes, fixed_order, mode, begin + time_limit, lowest)
     answer = task.answer([[place[node] for node in start] for start in starts])
     return _result(task, answer, time.monotonic() - begin)
 
@@ -123,6 +136,7 @@ class _Task:
     fixed_order: bool
     mode: Mode
     deadline: float
+    lowest: list[LowOrder]
 
     @property
     def base(self) -> Simulation:
@@ -177,12 +191,20 @@ class _Task:
         return min((self.graph.cost[node] for node in repeatable), default=math.inf)
 
     def _low_order(self) -> tuple[list[int], bool]:
-        """An order that fits, or the lowest one found and whether it is proven that none fits."""
+        """An order that fits, or the lowest one found and whether it is proven that none fits.
+
+        A larger budget only ends the same search earlier, so what it found for a smaller one is all it will find.
+        """
+        if not self.lowest:
+            self.lowest.append(self._search_order())
+        return self.lowest[0].order, self.lowest[0].optimal
+
+    def _search_order(self) -> LowOrder:
         best = low_order(self.graph, self.budget, max(1, min(20, _FIRST_WORK // len(self.graph))))
         for width in (200, 1000):
             if best.peak > self.budget and not best.optimal and len(self.graph) * width <= _ORDER_WORK:
                 best = min(best, low_order(self.graph, self.budget, width), key=lambda low: (low.peak, not low.optimal))
-        return best.order, best.optimal
+        return best
 
     def _fast(self, starts: Sequence[Sequence[int]], share: float, enough: float) -> list[int] | None:
         from jogak.memory.remat.fast import Search, fast_plan
@@ -242,9 +264,10 @@ def solve_frontier(
     numbers = {graph.name(node): node for node in range(len(graph))}
     results: dict[int, RematResult] = {}
     best: RematResult | None = None
+    lowest: list[LowOrder] = []
     for budget in sorted(set(budgets)):
         starts = [[numbers[name] for name in best.sequence]] if best else []
-        found = solve_remat(graph, budget, fixed_order=fixed_order, time_limit=time_limit, mode=mode, starts=starts)
+        found = _solve(graph, budget, fixed_order, time_limit, mode, starts, lowest)
         if best and _added(best) < _added(found):
             found = _reuse(found, best)
         if found.feasible:

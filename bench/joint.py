@@ -1,0 +1,100 @@
+"""Sharding and recomputation decided together, or one after the other: `python bench/joint.py [BUDGET ...]`.
+
+A GPT-2 of 4 layers on 4 devices with AdamW. For each budget of a device, time of a step of the plan by
+
+together: what `jogak compile --memory BUDGET` takes.
+first: the largest share of activations for which the search has a plan, then recomputation (what came before prices).
+shard: the search within the budget, nothing recomputed.
+then: the fastest plan without a budget, then recomputation to the budget.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from torch_mlir import ir
+
+from jogak.autoshard.driver import SearchReport, search_program
+from jogak.autoshard.joint import Candidate, Measured
+from jogak.autoshard.meshes import meshes
+from jogak.autoshard.plan import SearchOptions
+from jogak.autoshard.realize import realize
+from jogak.compiler import Compilation, compile_configuration
+from jogak.configuration import Configuration
+from jogak.cost.model import CostModel, cost_model
+from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.memory.budget import parse_budget
+from jogak.registry import default_registry
+from jogak.sharding.mesh import Mesh
+
+MODEL = "zoo:gpt2?layers=4&heads=4&width=256&vocab=2048&context=256&sequence=256&batch=64"
+BUDGETS = ("400MiB", "250MiB", "150MiB", "120MiB", "100MiB")
+
+
+class Bench:
+    """The normalized program and what prices it."""
+
+    def __init__(self) -> None:
+        options = ImportOptions(Optimizer("adamw"))
+        self.made: Compilation = compile_configuration(Configuration(MODEL, "4", options), stop_after="normalize")
+
+    def price(self, mesh: Mesh) -> CostModel:
+        """The cost model on a mesh."""
+        return cost_model(self.made.configuration.cost_model, self.made.cost.machine, mesh, default_registry())
+
+    def realize(self, module: ir.Module, mesh: Mesh, limit: int) -> Measured:
+        """What becomes of an annotated program."""
+        return realize(module, self.price(mesh), limit, "", default_registry())
+
+    def search(self, limit: float | None, budget: int) -> tuple[SearchReport, ir.Module]:
+        """The search with a limit, and the annotated program."""
+        module = self.made.program.operation.clone()
+        measure = None if limit is None else (lambda module, mesh: self.realize(module, mesh, budget))
+        options = SearchOptions(limit)
+        found = search_program(
+            module, list(meshes(4)), self.price, [], default_registry().rules(), replace(options), measure
+        )
+        return found, module
+
+
+def told(measured: Measured | None) -> str:
+    """Milliseconds of a step, and how much of it is computed again."""
+    if measured is None or not measured.fits:
+        return "infeasible"
+    return f"{1e3 * measured.total_s:.3f} ({1e3 * measured.added_s:.3f})"
+
+
+def row(bench: Bench, text: str) -> str:
+    """The cells of a budget."""
+    budget = parse_budget(text, 0, "budget")
+    free, module = bench.search(None, budget)
+    then = bench.realize(module, free.mesh, budget)
+    report, module = bench.search(budget, budget)
+    joint = report.joint
+    together = joint.best.measured if joint else bench.realize(module, report.mesh, budget)
+    tried: list[Candidate] = list(joint.tried) if joint else []
+    possible = [candidate for candidate in tried if candidate.found[0].plan is not None]
+    first = possible[0] if possible else None
+    whole = report.found[0].outcome if joint is None and report.recomputed == 1.0 else None
+    if first is not None and first.share == 1.0:
+        whole = first.found[0].outcome
+    shard = "infeasible" if whole is None else f"{1e3 * whole.objective:.3f}"
+    before = told(together)
+    if first is not None and joint is not None and first is not joint.best:
+        least = f"more than {1e3 * first.found[0].outcome.objective:.3f}"
+        before = told(first.measured) if first.measured else least
+    bound = report.found[0].outcome.lower_bound
+    gap = max(together.total_s - bound, 0.0) / together.total_s if together and together.fits else 0.0
+    return " | ".join([text, told(together), f"{report.recomputed:.0%}", before, shard, told(then), f"{gap:.1%}"])
+
+
+def main() -> None:
+    bench = Bench()
+    print("budget | together ms (again) | share | first | shard | then | gap to the bound without a budget")
+    for text in sys.argv[1:] or BUDGETS:
+        print(row(bench, text), flush=True)
+
+
+if __name__ == "__main__":
+    main()

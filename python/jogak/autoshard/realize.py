@@ -1,0 +1,42 @@
+"""What a sharding plan takes after partition and rematerialization."""
+
+from __future__ import annotations
+
+from torch_mlir import ir
+
+from jogak.autoshard.joint import Measured
+from jogak.cost.model import CostModel
+from jogak.ir.module import main_function
+from jogak.ir.pass_manager import run_pipeline
+from jogak.ir.pipelines import partition_pipeline
+from jogak.memory.fit import fit
+from jogak.memory.offsets import place
+from jogak.memory.reading import read_tape
+from jogak.memory.split import fit_split
+from jogak.registry import Registry
+from jogak.report.promise import op_seconds
+
+_SECONDS = 6.0
+"""Search of recomputation for a plan that may not be taken."""
+_IMPROVE = 10
+
+
+def realize(module: ir.Module, cost: CostModel, limit: int, options: str, registry: Registry) -> Measured:
+    """Partition an annotated program and make it fit, in place.
+
+    Args:
+        cost: prices its ops on its mesh.
+        limit: bytes of a device.
+        options: of the partition pipeline.
+    """
+    run_pipeline(module, partition_pipeline(options), registry=registry)
+    function = main_function(module).operation
+
+    def seconds(op: ir.Operation) -> float:
+        return op_seconds(op, cost.mesh, cost)
+
+    tape = read_tape(function, seconds).tape
+    step = sum(each.seconds for each in tape.steps)
+    reading, plan = fit_split(function, seconds, lambda t: fit(t, limit, time_limit=_SECONDS, improve=_IMPROVE))
+    total = sum(reading.tape.steps[number].seconds for number in plan.sequence)
+    return Measured(step, total - step, place(tape).arena, plan.fits)

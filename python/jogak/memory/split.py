@@ -1,0 +1,185 @@
+"""Elementwise ops that read many tensors, as chains of ops that read two: a sum of nine need not hold nine at once.
+
+Fusion makes one op of a chain of additions, and then every term is alive in it. The chain in its body is cut where one
+value goes on, and that value becomes a tensor, over which the next op writes. The arithmetic and its order stay, so
+that results are the same bits; each cut costs one more write and read of a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from torch_mlir import ir
+
+from jogak.ir.rewrite.build import empty, generic, indexing_maps, input_count, is_parallel, keep_attributes
+from jogak.ir.structured import shape_of
+from jogak.memory.fit import Fit
+from jogak.memory.reading import Seconds, TapeReading, read_tape
+from jogak.memory.recompute import minimum_bytes
+from jogak.memory.tape import Tape
+
+FEWEST = 3
+"""Inputs of an op that can be split."""
+_ROUNDS = 4
+"""How often what holds up the plan is split."""
+
+
+def fit_split(
+    function: ir.Operation, seconds: Seconds, solve: Callable[[Tape], Fit], *, least: bool = False
+) -> tuple[TapeReading, Fit]:
+    """Make a program fit, and split what holds it up where it does not.
+
+    Args:
+        seconds: how long an op takes.
+        solve: makes a tape fit.
+        least: whether what fits is split, too, because less memory is asked for.
+
+    Returns:
+        The program as it is now, and the plan for it; the lowest one where none fits.
+    """
+    reading = read_tape(function, seconds)
+    found = solve(reading.tape)
+    for _ in range(_ROUNDS):
+        if (found.fits and not least) or not split_chains(_holding_up(reading, found)):
+            break
+        reading = read_tape(function, seconds)
+        found = solve(reading.tape)
+    return reading, found
+
+
+def least_need(function: ir.Operation) -> int:
+    """Bytes that no plan goes below, whatever is split: the largest need of an op that cannot be."""
+    reading = read_tape(function)
+    steps = [step for op, step in zip(reading.ops, reading.tape.steps, strict=True) if not can_split(op)]
+    return minimum_bytes(replace(reading.tape, steps=steps))
+
+
+def _holding_up(reading: TapeReading, found: Fit) -> list[ir.Operation]:
+    """Ops that can be split, several of whose operands are alive at the worst position of a plan."""
+    layout = found.placement.layout
+    worst = max(range(len(layout.live)), key=layout.live.__getitem__)
+    alive = {
+        [value for position, value in buffer.values if position <= worst][-1]
+        for buffer in layout.buffers
+        if buffer.first <= worst <= buffer.last
+    }
+    return [
+        op
+        for op, step in zip(reading.ops, reading.tape.steps, strict=True)
+        if len(alive.intersection((*step.reads, *step.writes))) >= FEWEST and can_split(op)
+    ]
+
+
+def split_chains(operations: Sequence[ir.Operation]) -> int:
+    """Split ops as far as their bodies allow; returns how many were split."""
+    return sum(_split(op) for op in operations)
+
+
+def _split(op: ir.Operation) -> bool:
+    """Peel the last terms off an op until its body is no chain any more."""
+    done = False
+    while True:
+        cut = _last_cut(op) if can_split(op) else None
+        if cut is None:
+            return done
+        with op.location:
+            op, done = _cut(op, cut), True
+
+
+def can_split(op: ir.Operation) -> bool:
+    """Whether an op has the right form: one result, elementwise, written whole, with several inputs of its size."""
+    if op.name != "linalg.generic" or len(op.results) != 1 or not is_parallel(op):
+        return False
+    inputs, maps = input_count(op), indexing_maps(op)
+    accumulator = op.regions[0].blocks[0].arguments[inputs]
+    whole = maps[-1].is_permutation and next(iter(accumulator.uses), None) is None
+    wide = [v for v in list(op.operands)[:inputs] if shape_of(v) == shape_of(op.results[0])]
+    return whole and len(wide) >= FEWEST
+
+
+def _last_cut(op: ir.Operation) -> ir.Value | None:
+    """The value of the body with most inputs behind it through which all of them go on, but not all of the op's."""
+    inside = [view.operation for view in op.regions[0].blocks[0].operations]
+    inputs = list(op.regions[0].blocks[0].arguments)[: input_count(op)]
+    kind = op.results[0].type.element_type
+    best: tuple[int, ir.Value] | None = None
+    for inner in inside[:-1]:
+        if len(inner.results) != 1 or inner.results[0].type != kind or inner.name == "arith.constant":
+            continue
+        behind = _slice(inner)
+        rest = [other for other in inside if other not in behind]
+        leaks = any(
+            value != inner.results[0] and not isinstance(value, ir.BlockArgument) and value.owner in behind
+            for other in rest
+            for value in other.operands
+            if not _is_constant(value)
+        )
+        terms = [i for i, value in enumerate(inputs) if any(value in list(other.operands) for other in behind)]
+        left = [i for i, value in enumerate(inputs) if any(value in list(other.operands) for other in rest)]
+        if leaks or len(terms) < 2 or not left or set(left) & set(terms):
+            continue
+        if best is None or len(terms) > best[0]:
+            best = (len(terms), inner.results[0])
+    return None if best is None else best[1]
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return not isinstance(value, ir.BlockArgument) and value.owner.name == "arith.constant"
+
+
+def _slice(op: ir.Operation) -> list[ir.Operation]:
+    """An op of a body and all that it needs."""
+    found, waiting = [op], [op]
+    while waiting:
+        for value in waiting.pop().operands:
+            if not isinstance(value, ir.BlockArgument) and value.owner.parent == op.parent and value.owner not in found:
+                found.append(value.owner)
+                waiting.append(value.owner)
+    return found
+
+
+def _cut(op: ir.Operation, value: ir.Value) -> ir.Operation:
+    """Make two ops of one, the first of which makes a value of the body; returns the first."""
+    inputs, maps, body = input_count(op), indexing_maps(op), op.regions[0].blocks[0]
+    inside = [view.operation for view in body.operations]
+    behind = _slice(value.owner)
+    rest = [inner for inner in inside[:-1] if inner not in behind]
+    rest = [inner for inner in inside[:-1] if inner in rest or (inner in behind and _is_constant(inner.results[0]))]
+    terms = _used(body, inputs, behind)
+    left = _used(body, inputs, [*rest, inside[-1]])
+    output = op.results[0].type
+    ip, loc, kinds = ir.InsertionPoint(op), op.location, op.attributes["iterator_types"]
+
+    def made(
+        numbers: Sequence[int], first: ir.Value | None, ops: Sequence[ir.Operation], end: ir.Value
+    ) -> ir.Operation:
+        extra = [] if first is None else [first]
+        operands = [*extra, *(op.operands[n] for n in numbers)]
+        used = [*([maps[-1]] * len(extra)), *(maps[n] for n in numbers), maps[-1]]
+        init = empty(shape_of(op.results[0]), output.element_type, ip=ip, loc=loc)
+        new, block = generic(operands, [init], used, kinds, ip=ip, loc=loc)
+        keep_attributes(op, new)
+        forms = {body.arguments[n]: block.arguments[len(extra) + k] for k, n in enumerate(numbers)}
+        if first is not None:
+            forms[value] = block.arguments[0]
+        inner_ip = ir.InsertionPoint(block)
+        for inner in ops:
+            copy = inner.clone(ip=inner_ip)
+            for place, operand in enumerate(inner.operands):
+                copy.operands[place] = forms.get(operand, operand)
+            forms.update(zip(inner.results, copy.results, strict=True))
+        ir.Operation.create("linalg.yield", [], [forms[end]], ip=inner_ip, loc=loc)
+        return new
+
+    first = made(terms, None, [inner for inner in inside if inner in behind], value)
+    last = made(left, first.results[0], rest, inside[-1].operands[0])
+    op.results[0].replace_all_uses_with(last.results[0])
+    op.erase()
+    return first
+
+
+def _used(body: ir.Block, inputs: int, ops: Sequence[ir.Operation]) -> list[int]:
+    """The inputs that ops of a body read."""
+    read = {value for op in ops for value in op.operands}
+    return [number for number in range(inputs) if body.arguments[number] in read]
