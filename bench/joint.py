@@ -24,6 +24,7 @@ from jogak.compiler import Compilation, compile_configuration
 from jogak.configuration import Configuration
 from jogak.cost.model import CostModel, cost_model
 from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.ir.diagnostics import PassFailed
 from jogak.memory.budget import parse_budget
 from jogak.registry import default_registry
 from jogak.sharding.mesh import Mesh
@@ -70,7 +71,10 @@ def row(bench: Bench, text: str) -> str:
     budget = parse_budget(text, 0, "budget")
     free, module = bench.search(None, budget)
     then = bench.realize(module, free.mesh, budget)
-    report, module = bench.search(budget, budget)
+    try:
+        report, module = bench.search(budget, budget)
+    except PassFailed:
+        return " | ".join([text, "infeasible", "-", "infeasible", "infeasible", told(then), "-"])
     joint = report.joint
     together = joint.best.measured if joint else bench.realize(module, report.mesh, budget)
     tried: list[Candidate] = list(joint.tried) if joint else []

@@ -63,7 +63,7 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     for attempt in range(_ATTEMPTS):
         left = max(end - time.monotonic(), time_limit / 4)
         plan = _recomputed(tape, (range(len(tape.steps)), order), target, left, 0 if attempt else improve)
-        placed = place(tape, plan.sequence, enough=budget, time_limit=1.0)
+        placed = place(tape, plan.sequence, enough=budget, time_limit=3.0)
         fits = plan.fits and placed.arena <= budget
         added, bound = plan.added_seconds, plan.bound_seconds
         made = Fit(plan.sequence, placed, budget, fits, without, added, bound, minimum, plan.layers)
