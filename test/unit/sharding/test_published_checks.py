@@ -11,7 +11,9 @@ import pytest
 
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import Roofline
+from jogak.ir.context import new_context, parse_module
 from jogak.ir.module import main_function
+from jogak.ir.pass_manager import run_pipeline
 from jogak.sharding.graph import Graph
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.propagation import propagate
@@ -72,7 +74,20 @@ func.func @main(%x: tensor<8xf32> {jogak.constraint = "[x1 x2]"}) -> tensor<2x4x
   return %y : tensor<2x4xf32>
 }"""
     assert collectives(program, mesh) == []
-    assert collectives(program.replace("x1 x2", "x"), Mesh(("x",), (4,))) == []  # x:(1)2 and x:(2)2
+
+
+def test_s1_one_axis_is_taken_apart():
+    """`x` of four devices over 8 elements that become 2 × 4: {"x":(1)2} and {"x":(2)2}, and nothing moves."""
+    program = """
+func.func @main(%x: tensor<8xf32> {jogak.constraint = "[x]"}) -> tensor<2x4xf32> {
+  %y = tensor.expand_shape %x [[0, 1]] output_shape [2, 4] : tensor<8xf32> into tensor<2x4xf32>
+  return %y : tensor<2x4xf32>
+}"""
+    mesh = Mesh(("x",), (4,))
+    assert collectives(program, mesh) == []
+    module = parse_module(case_of(program, mesh).annotated, new_context())
+    run_pipeline(module, "builtin.module(jogak-propagate)")
+    assert 'jogak.sharding = ["[x:(1)2, x:(2)2]"]' in str(module)
 
 
 def test_s2_one_gather_by_two_axes():
