@@ -131,7 +131,7 @@ class _Classes:
         read = tuple([None if v is None else types[v] for v in operands])
         same = () if len(set(operands)) == len(operands) else tuple([operands.index(v) for v in operands])
         made = tuple([(types[v], self.late[v]) for v in node.results])
-        key = node.op, flow, read, same, made, node.flops, tuple(kept), self.updating[node.index]
+        key = node.op, flow, read, same, made, node.flops, node.view, tuple(kept), self.updating[node.index]
         return self._known.setdefault(key, len(self._known))
 
 

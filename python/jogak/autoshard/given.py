@@ -13,12 +13,13 @@ from itertools import pairwise
 import numpy as np
 
 from jogak.autoshard.model import Model
-from jogak.autoshard.strategies import placements
+from jogak.autoshard.strategies import active_axes, placements
 from jogak.errors import JogakError
 from jogak.sharding.constraints import Seed, settle
 from jogak.sharding.graph import Graph
 from jogak.sharding.groups import groups_of
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.padding import splits
 from jogak.sharding.sharding import Sharding
 
 
@@ -28,7 +29,7 @@ def given_shardings(graph: Graph, mesh: Mesh, seeds: Sequence[Seed]) -> Mapping[
     Raises:
         JogakError: two constraints contradict each other.
     """
-    asked = _restrictions(seeds)
+    asked = _restrictions([_on_active_axes(seed, mesh) for seed in seeds])
     grouped = groups_of(graph, [seed for each in asked.values() for seed in each])
     inside = {value for members in grouped for value in members}
     found: dict[int, tuple[Sharding, ...]] = {}
@@ -49,9 +50,24 @@ def _restrictions(seeds: Sequence[Seed]) -> dict[int, list[Seed]]:
     return asked
 
 
+def _on_active_axes(seed: Seed, mesh: Mesh) -> Seed:
+    """The constraint without axes of one device, which split nothing and which no strategy names."""
+    active = set(active_axes(mesh))
+
+    def kept(axes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(axis for axis in axes if axis in active)
+
+    dims = tuple(replace(dim, axes=kept(dim.axes)) for dim in seed.dims)
+    return replace(seed, dims=dims, somewhere=kept(seed.somewhere), replicated=kept(seed.replicated))
+
+
 def _options(shapes: Sequence[tuple[int, ...]], mesh: Mesh, requests: Sequence[Seed]) -> tuple[Sharding, ...]:
     """How values of these shapes can all lie, axes in the order in which a request names them included."""
-    exact = [Sharding(tuple(dim.axes for dim in seed.dims)) for seed in requests if _names_dims(seed)]
+    asked = [Sharding(tuple(dim.axes for dim in seed.dims)) for seed in requests if _names_dims(seed)]
+    exact = [
+        each for each in asked
+        if all(splits(size, split, mesh) for size, split in zip(shapes[0], each.dims, strict=True))
+    ]  # fmt: skip
     every = dict.fromkeys([*exact, *placements(shapes[0], mesh)])
     for shape in shapes[1:]:
         possible = {*exact, *placements(shape, mesh)}

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from jogak.autoshard.sites import OpSite, Sites, is_free, local_bytes
 from jogak.sharding.graph import Graph
-from jogak.sharding.rules.linearity import VIEWS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -164,7 +163,7 @@ def find_lives(graph: Graph) -> Lives:
     root = list(range(len(graph.values)))
     lower, upper = [0] * len(root), [0] * len(root)
     for index, node in enumerate(graph.nodes):
-        view = node.op in VIEWS and node.operands[0] is not None
+        view = node.view and node.operands[0] is not None
         for value in node.results:
             root[value] = root[node.operands[0] or 0] if view else value
             lower[value], upper[value] = (0, 0) if view else (index, index + 1)
@@ -191,7 +190,7 @@ def find_touches(graph: Graph) -> dict[int, list[int]]:
     root: dict[int, int] = {}
     found: dict[int, list[int]] = {}
     for index, node in enumerate(graph.nodes):
-        if node.op in VIEWS and node.operands[0] is not None:
+        if node.view and node.operands[0] is not None:
             root[node.results[0]] = root.get(node.operands[0], node.operands[0])
             continue
         read = {root.get(v, v) for v in node.operands if v is not None}

@@ -19,7 +19,6 @@ from jogak.autoshard.strategies import kept_of, op_strategies, operands_of, plac
 from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node, Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
-from jogak.sharding.rules.linearity import VIEWS
 from jogak.sharding.sharding import Sharding
 from jogak.sharding.strategy import Strategy
 
@@ -331,8 +330,8 @@ def _elementwise(shape: tuple[int, ...], operands: int) -> OpShardingRule:
 
 
 def is_free(site: OpSite) -> bool:
-    """Whether the op is no kernel: a reshape, or a sum that its user takes."""
-    return site.node.op in VIEWS or site.node.op == SUM
+    """Whether the op is no kernel: a reshape, a slice in one stretch, or a sum that its user takes."""
+    return site.node.view or site.node.op == SUM
 
 
 def bytes_of(value: Value) -> int:

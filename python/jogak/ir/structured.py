@@ -30,6 +30,8 @@ _BOOLEAN_COMBINERS = {
 }  # fmt: skip
 """The same on `i1`, where true is -1 to a signed comparison and a sum is an exclusive or."""
 
+RESHAPES = {"tensor.expand_shape", "tensor.collapse_shape"}
+_RENAMES = {"tensor.cast", "shard.shard", "util.optimization_barrier"}
 _CASTS = {"arith.index_cast", "arith.extsi", "arith.extui", "arith.trunci"}
 FREE_OPS = {
     "arith.constant", "arith.index_cast", "arith.select", "linalg.index", "linalg.yield", "tensor.extract",
@@ -270,3 +272,13 @@ def region_values(op: ir.Operation) -> Iterator[ir.Value]:
     """Every operand of every op inside `op`'s regions."""
     for inner in region_ops(op):
         yield from inner.operands
+
+
+def is_view(op: ir.Operation) -> bool:
+    """Whether the result of an op is bytes of its operand, in their order: a reshape, or a slice in one stretch."""
+    if op.name != "tensor.extract_slice":
+        return op.name in RESHAPES or op.name in _RENAMES
+    shape, sizes = shape_of(op.operands[0]), list(op.attributes["static_sizes"])
+    cut = next((dim for dim, size in enumerate(sizes) if size != 1), len(sizes))
+    unit = all(stride == 1 for stride in op.attributes["static_strides"])
+    return unit and len(op.operands) == 1 and sizes[cut + 1 :] == list(shape)[cut + 1 :]

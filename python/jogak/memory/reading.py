@@ -8,14 +8,12 @@ from math import prod
 
 from torch_mlir import ir
 
-from jogak.ir.structured import Structured, element_of, is_tensor, region_values, shape_of
+from jogak.ir.structured import Structured, element_of, is_tensor, is_view, region_values, shape_of
 from jogak.memory.overwrite import Operand, overwritable
 from jogak.memory.tape import Step, Tape, padded
 from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.reading import result_attributes
 
-RESHAPES = {"tensor.expand_shape", "tensor.collapse_shape"}
-_RENAMES = {"tensor.cast", "shard.shard", "util.optimization_barrier"}
 _KEEPS_SPLAT = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.cast"}
 _SKIPPED = {"shard.sharding", "shard.get_sharding"}
 _ONCE = {"shard.send", "shard.recv", "arith.constant"}
@@ -61,16 +59,6 @@ class TapeReading:
 def bytes_of(value: ir.Value) -> int:
     """Bytes of a tensor value on a device; 0 for a scalar."""
     return ELEMENT_BYTES.get(element_of(value), 4) * prod(shape_of(value)) if is_tensor(value) else 0
-
-
-def is_view(op: ir.Operation) -> bool:
-    """Whether the result of an op is bytes of its operand, in their order: a reshape, or a slice in one stretch."""
-    if op.name != "tensor.extract_slice":
-        return op.name in RESHAPES or op.name in _RENAMES
-    shape, sizes = shape_of(op.operands[0]), list(op.attributes["static_sizes"])
-    cut = next((dim for dim, size in enumerate(sizes) if size != 1), len(sizes))
-    unit = all(stride == 1 for stride in op.attributes["static_strides"])
-    return unit and len(op.operands) == 1 and sizes[cut + 1 :] == list(shape)[cut + 1 :]
 
 
 def read_tape(function: ir.Operation, seconds: Seconds = lambda op: 0.0) -> TapeReading:

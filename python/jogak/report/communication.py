@@ -9,8 +9,8 @@ from itertools import accumulate
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import SourceLocation, source_location
-from jogak.ir.structured import shape_of
-from jogak.memory.reading import RESHAPES, bytes_of
+from jogak.ir.structured import RESHAPES, shape_of
+from jogak.memory.reading import bytes_of
 from jogak.partition.optimize.collectives import cause_of
 from jogak.report.families import family, template_of
 from jogak.report.promise import Collective, collectives_of

@@ -13,9 +13,9 @@ from jogak.cost.clock import Work, run_clock
 from jogak.cost.machine import Machine, computing_element
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
-from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor, region_values, shape_of
+from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor, is_view, region_values, shape_of
 from jogak.memory.attributes import ARENA
-from jogak.memory.reading import bytes_of, is_view, read_tape
+from jogak.memory.reading import bytes_of, read_tape
 from jogak.memory.tape import lay_out
 from jogak.report.summary import size
 from jogak.sharding.mesh import Mesh

@@ -62,6 +62,7 @@ class Node:
         through: operands that may all be partial sums together; the result is then one, too.
         sums: groups of operands of which the op uses nothing but the sum.
         part: of an op of a micro-batch the number of the micro-batch, and one that its counterparts in others have.
+        view: whether the result is bytes of the first operand, so that there is nothing to compute.
     """
 
     index: int
@@ -75,6 +76,7 @@ class Node:
     sums: tuple[tuple[int, ...], ...] = ()
     arithmetic: Arithmetic = PLAIN
     part: tuple[int, int] | None = None
+    view: bool = False
 
     def tensors(self) -> Iterator[tuple[int, Dims]]:
         """Every value of the node with its dimensions in factors: operands, then results."""

@@ -9,7 +9,15 @@ from math import prod
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import fail, source_location
-from jogak.ir.structured import arithmetic_of, element_of, is_tensor, region_arithmetic, region_values, shape_of
+from jogak.ir.structured import (
+    arithmetic_of,
+    element_of,
+    is_tensor,
+    is_view,
+    region_arithmetic,
+    region_values,
+    shape_of,
+)
 from jogak.plugin import RuleFunction
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.rule import OpShardingRule
@@ -132,6 +140,7 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
         linear.sums,
         arithmetic_of(op),
         _part(op),
+        is_view(op),
     )
     graph.nodes.append(node)
     reading.ops.append(op)

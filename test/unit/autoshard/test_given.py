@@ -65,3 +65,11 @@ def test_contradictions_name_both(first, second):
     with pytest.raises(JogakError, match="contradicts plan") as caught:
         shardings(graph, seed(x, first, "plan.toml:3"), seed(x, second, "plan.toml:4"))
     assert caught.value.where == "plan.toml:4"
+
+
+def test_an_axis_of_one_device_may_be_named():
+    graph, x, u, *_ = program()
+    cost = Roofline(load_machine(EAGER), Mesh(("data", "model"), (1, 4)))
+    asked = [seed(x, "[data, ?]"), seed(u, "[model, data]")]
+    _, _, plan = search_plan(graph, cost, asked, SearchOptions())
+    assert str(plan.shardings[u]) == "[model, _]"
