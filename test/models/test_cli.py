@@ -62,7 +62,7 @@ def test_check_passes(folder):
 
 def test_explain_names_the_file_of_the_constraint(folder):
     told = run(folder, "explain", "out", "blocks.1.mlp.down.weight").stdout
-    assert "given by megatron.toml 'blocks.*.mlp.up.weight=[model, _]" in told
+    assert "given by megatron.toml:5 'blocks.*.mlp.up.weight=[model, _]" in told
 
 
 def test_reader_that_goes_away_is_no_error(folder):

@@ -18,7 +18,8 @@ def local_size(size: int, parts: int) -> int:
 
 def splits(size: int, axes: Iterable[str], mesh: Mesh) -> bool:
     """Whether a dimension can be split by these axes: each piece gets an element, so less than half is padding."""
-    return size >= mesh.size(axes)
+    parts = mesh.size(axes)
+    return parts == 1 or size >= parts
 
 
 def splits_evenly(size: int, axes: Iterable[str], mesh: Mesh) -> bool:

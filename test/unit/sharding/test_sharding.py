@@ -121,3 +121,7 @@ def test_sub_axes_are_written_as_their_axis_where_they_are_all_there():
     assert str(Sharding.parse("[_] partial(x: sum)").on(mesh).told(mesh)) == "[_] partial(x: sum)"
     with pytest.raises(JogakError, match="as a partial axis"):
         Sharding.parse("[_] partial(x:(2): sum)")
+
+
+def test_an_empty_dimension_that_nothing_splits_stays_as_it_is():
+    assert Sharding(((), ("x",))).local_shape((0, 4), Mesh(("x",), (2,))) == (0, 2)

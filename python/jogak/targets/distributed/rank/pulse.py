@@ -54,7 +54,7 @@ class Pulse(threading.Thread):
     def __init__(self, rank: int, world: int) -> None:
         super().__init__(daemon=True, name="pulse")
         self._rank, self._world = rank, world
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self._store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=SILENCE))
         self._watch = Watch(SILENCE)
@@ -64,7 +64,7 @@ class Pulse(threading.Thread):
     def run(self) -> None:
         beat = 0
         try:
-            while not self._stop.wait(_BEAT):
+            while not self._ended.wait(_BEAT):
                 beat += 1
                 self._show(f"{beat} {self._me}")
                 self._look()
@@ -74,7 +74,7 @@ class Pulse(threading.Thread):
 
     def end(self) -> None:
         """Show that this rank is done, so that the others do not miss it."""
-        self._stop.set()
+        self._ended.set()
         self.join(_BEAT)
 
     def _show(self, sign: str) -> None:
