@@ -16,7 +16,7 @@ from jogak.memory.split import fit_split
 from jogak.registry import Registry
 from jogak.report.promise import op_seconds
 
-_SECONDS = 6.0
+_SECONDS = 2.0
 """Search of recomputation for a plan that may not be taken."""
 _IMPROVE = 10
 
