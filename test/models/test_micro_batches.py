@@ -48,7 +48,7 @@ def test_equal_to_pytorch_on_the_whole_batch(searched: str, tmp_path: Path) -> N
 
 def test_memory_asks_for_micro_batches_and_the_arena_keeps_to_it(tmp_path: Path) -> None:
     """Too little for one pass over the batch, however much is recomputed."""
-    limit = int(3.5 * MiB)
+    limit = int(2.5 * MiB)
     made = compile_configuration(replace(ASKED, constraints=(), searched="plan", micro_batches=None, memory=str(limit)))
     count = made.configuration.micro_batches
     assert count is not None
@@ -65,7 +65,7 @@ def test_memory_asks_for_micro_batches_and_the_arena_keeps_to_it(tmp_path: Path)
 
 def test_a_number_that_does_not_fit_is_refused_with_one_that_does() -> None:
     with pytest.raises(JogakError, match=r"hint: --micro-batches \d+ would fit"):
-        compile_configuration(replace(ASKED, constraints=(), searched="plan", memory=str(int(3.5 * MiB))))
+        compile_configuration(replace(ASKED, constraints=(), searched="plan", memory=str(int(2.5 * MiB))))
 
 
 def test_python_api() -> None:
