@@ -73,9 +73,16 @@ def test_reader_that_goes_away_is_no_error(folder):
     assert ran.stderr == ""
 
 
+def listen() -> None:
+    """Take interrupts, which a process that was started in the background of a shell ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_interrupt_ends_with_130_and_leaves_nothing(tmp_path):
     words = [COMMAND, "compile", "zoo:gpt2?layers=4", "--train", "adamw", "--mesh", "data=2", "-o", "out"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    )
     wait_for_torch(process.pid)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,63 +19,16 @@ from jogak.report.output import write_output
 from jogak.runtime.values import load_values
 from jogak.targets.target import Request
 from jogak.targets.torch.target import Torch
-
-STEPS = 10
-BATCH = (("tokens=[data, _]", "test"), ("target=[data, _]", "test"))
-MEGATRON = (
-    ("blocks.*.attn.qkv.weight=[model, _]", "test"),
-    ("blocks.*.attn.proj.weight=[_, model]", "test"),
-    ("blocks.*.mlp.up.weight=[model, _]", "test"),
-    ("blocks.*.mlp.down.weight=[_, model]", "test"),
-)
-GPT = "zoo:gpt2?layers=2&heads=4&width=32&vocab=64&context=16&sequence=16&batch=4"
-LLAMA = "zoo:llama?layers=2&heads=4&kv_heads=2&width=32&hidden=64&vocab=64&sequence=16&batch=4"
-MOE = "zoo:moe?layers=1&heads=4&width=32&hidden=64&experts=4&vocab=64&sequence=8&batch=4"
-RESNET = "zoo:resnet?depth=18&width=8&image=64&classes=16&batch=8"  # fewer elements make batch norm chaotic
-IMAGES = (("images=[data, _, _, _]", "test"), ("target=[data]", "test"))
-UNET = "zoo:unet?levels=2&width=8&groups=4&image=16&batch=4"
-ROWS = (("images=[_, _, rows, _]", "test"), ("target=[_, _, rows, _]", "test"))
-TILES = (("images=[_, _, rows, columns]", "test"), ("target=[_, _, rows, columns]", "test"))
-BATCH_AND_ROWS = (("images=[data, _, rows, _]", "test"), ("target=[data]", "test"))
-EXPERTS = (("blocks.*.moe.up=[expert, ?, ?]", "test"), ("blocks.*.moe.down=[expert, ?, ?]", "test"))
-GATED = (("blocks.*.mlp.up.weight=[model, _]", "test"), ("blocks.*.mlp.gate.weight=[model, _]", "test"))
-PLANS = [
-    pytest.param(GPT, "adamw", "data=2", BATCH, id="gpt2-data"),
-    pytest.param(GPT, "adamw", "data=2,model=2", BATCH + MEGATRON, id="gpt2-megatron"),
-    pytest.param(LLAMA, "adamw", "data=2,model=2", BATCH + GATED, id="llama"),
-    pytest.param(MOE, "adamw", "expert=4", EXPERTS, id="moe"),
-    pytest.param(RESNET, "sgd", "data=2", IMAGES, id="resnet-2"),
-    pytest.param(RESNET, "sgd", "data=4", IMAGES, id="resnet-4"),
-    pytest.param(RESNET, "sgd", "data=2,rows=2", BATCH_AND_ROWS, id="resnet-rows"),
-    pytest.param(UNET, "adamw", "rows=2", ROWS, id="unet-rows"),
-    pytest.param(UNET, "adamw", "rows=2,columns=2", TILES, id="unet-tiles"),
-]
-
-
-def folder_of(made: Path, model: str, train: Any, mesh: str, constraints: Any) -> Path:
-    options = ImportOptions(Optimizer(train, learning_rate=1e-3))
-    write_output(compile_configuration(Configuration(model, mesh, options, constraints, "torch")), made)
-    return made
+from jogak.testing.training import TRAININGS, ten_steps
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "train", "mesh", "constraints"), PLANS)
-def test_ten_steps_equal_eager(tmp_path: Path, model: str, train: str, mesh: str, constraints: Any) -> None:
-    folder = folder_of(tmp_path / "out", model, train, mesh, constraints)
-    manifest = load_manifest(folder)
-    values = load_values(folder, manifest)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_ten_steps_equal_eager(tmp_path: Path, name: str) -> None:
     # In f32 one rounding that switches a ReLU or a maximum sends the losses of a ResNet apart after five steps.
-    done = Torch().execute(folder, manifest, values, Request(steps=STEPS, precision="f64", timeout=300))
-    options = Configuration.from_json(manifest["configuration"]).options
-    losses = []
-    for _ in range(STEPS):
-        results = run_reference(model, options, values, dtype=torch.float64)
-        losses.append(float(results["loss"]))
-        values = {name: results.get(name, value).reshape(value.shape) for name, value in values.items()}
-    assert len(done.losses) == STEPS
+    done, losses = ten_steps(TRAININGS[name].compile(tmp_path / "out", "torch"), Torch(), "f64")
     torch.testing.assert_close(torch.tensor(done.losses), torch.tensor(losses), rtol=1e-6, atol=0)
     assert losses[-1] != losses[0]
-    assert done.collectives == manifest["predicted"]["collectives"]
     assert max(done.disagreement.values()) <= 1e-5
 
 

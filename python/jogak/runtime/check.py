@@ -22,7 +22,7 @@ from jogak.runtime.compare import compare
 from jogak.runtime.counts import to_json
 from jogak.runtime.errors import SimulationError
 from jogak.runtime.program import load_program
-from jogak.runtime.sharded import shard_value, unshard_value
+from jogak.runtime.sharded import shard_value, whole_results
 from jogak.runtime.simulator import ONE_DEVICE, SimulationResult, simulate
 from jogak.runtime.values import load_values
 from jogak.sharding.mesh import Mesh
@@ -181,14 +181,7 @@ def simulate_folder(
             raise SimulationError(
                 f"device {device} used {used.extent} bytes of an arena of {used.arena}, promised were {promised}"
             )
-    results: dict[str, Tensor] = {}
-    disagreement: dict[str, float] = {}
-    for number, described in enumerate(manifest["results"]):
-        pieces = [outputs[number] for outputs in result.outputs]
-        sharding = Sharding.parse(described["sharding"]).on(mesh)
-        whole, difference = unshard_value(pieces, sharding, mesh, shape=described["shape"])
-        results[described["name"]] = whole
-        disagreement[described["name"]] = difference
+    results, disagreement = whole_results(manifest["results"], result.outputs, mesh)
     return Simulated(results, disagreement, result)
 
 

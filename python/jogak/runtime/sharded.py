@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,6 +105,28 @@ def unshard_value(
             view = view.narrow(dim, start, size)
         view.copy_(tensor)
     return whole, largest
+
+
+def whole_results(
+    described: Sequence[Mapping[str, Any]], outputs: Sequence[Sequence[Tensor]], mesh: Mesh
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Every result of a program by name, and by how much devices differ that should hold the same piece.
+
+    Args:
+        described: the results in the manifest.
+        outputs: for each device its results.
+
+    Raises:
+        SimulationError: replicas differ.
+    """
+    results: dict[str, Tensor] = {}
+    disagreement: dict[str, float] = {}
+    for number, entry in enumerate(described):
+        pieces = [each[number] for each in outputs]
+        sharding = Sharding.parse(entry["sharding"]).on(mesh)
+        whole, difference = unshard_value(pieces, sharding, mesh, shape=entry["shape"])
+        results[entry["name"]], disagreement[entry["name"]] = whole, difference
+    return results, disagreement
 
 
 def _clipped(window: Sequence[tuple[int, int]], shape: Sequence[int]) -> list[tuple[int, int]]:

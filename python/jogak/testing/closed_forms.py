@@ -27,31 +27,9 @@ from jogak.sharding.annotation import read_arguments, read_constraints, write_co
 from jogak.sharding.constraints import Constraint, resolve
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
-from jogak.testing.count_models import Mlp, Stack
+from jogak.testing.count_models import Attention, Mlp, Stack
 
 Built = tuple[nn.Module, tuple[Tensor, ...]]
-
-
-class Attention(nn.Module):
-    """Self-attention alone, with its output projection."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, length, width = x.shape
-
-        def split(part: Tensor) -> Tensor:
-            return part.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
-
-        query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        scores = query @ key.transpose(2, 3) / (width // self.heads) ** 0.5
-        mixed = (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).reshape(batch, length, width)
-        result: Tensor = self.proj(mixed)
-        return result
 
 
 def mlp(layers: int, batch: int, width: int, bias: bool = False) -> Built:

@@ -20,18 +20,17 @@ class Mlp(nn.Module):
         return functional.mse_loss(x, target)
 
 
-class Layer(nn.Module):
-    """A BERT layer: attention and two linear layers, each with a normalization behind the residual."""
+class Attention(nn.Module):
+    """Self-attention with its projections."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.proj = nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor) -> Tensor:
+        """The output projection of what every position takes from the others."""
         batch, length, width = x.shape
 
         def split(part: Tensor) -> Tensor:
@@ -40,7 +39,23 @@ class Layer(nn.Module):
         query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
         scores = query @ key.transpose(2, 3) / (width // self.heads) ** 0.5
         mixed = (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).reshape(batch, length, width)
-        x = self.norm_1(x + self.proj(mixed))
+        projected: Tensor = self.proj(mixed)
+        return projected
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attend(x)
+
+
+class Layer(Attention):
+    """A BERT layer: attention and two linear layers, each with a normalization behind the residual."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm_1(x + self.attend(x))
         result: Tensor = self.norm_2(x + self.down(functional.gelu(self.up(x))))
         return result
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch_mlir import ir
+
 from jogak.autoshard.annotate import read_search
 from jogak.ir.grid import declare_mesh
 from jogak.ir.module import main_function
@@ -16,7 +18,7 @@ from jogak.ir.pass_manager import run_pipeline
 from jogak.sharding.annotation import read_arguments, write_constraints
 from jogak.sharding.constraints import Constraint, resolve
 from jogak.sharding.mesh import Mesh
-from jogak.testing.equality import Verdict, prepare, run_sharded
+from jogak.testing.equality import Prepared, Verdict, prepare, run_sharded
 
 _MODELS = "jogak.testing.count_models"
 
@@ -218,13 +220,7 @@ def find(check: Found, folder: Path) -> tuple[Verdict, float]:
     Returns:
         How it ran, and what the plan communicates.
     """
-    prepared = prepare(f"{_MODELS}:{check.model}", True, None)
-    mesh = Mesh.parse(check.mesh)
-    module = prepared.module.operation.clone()
-    declare_mesh(module, mesh)
-    function = main_function(module).operation
-    constraints = [Constraint.parse(text) for text in check.constraints]
-    write_constraints(function, resolve(constraints, read_arguments(function), mesh))
+    prepared, mesh, module = _asked(check)
     shard = f"builtin.module(jogak-search{{machine={folder / check.machine} split-heavy=true memory=-1}})"
     searched = module.clone()
     run_pipeline(searched, shard)
@@ -233,8 +229,8 @@ def find(check: Found, folder: Path) -> tuple[Verdict, float]:
     return run_sharded(module, prepared, mesh, True, None, shard=shard), told["communication_time_s"]
 
 
-def measure(check: Check) -> Verdict:
-    """Import, shard, partition and simulate a training step with AdamW, and compare it with PyTorch."""
+def _asked(check: Check | Found) -> tuple[Prepared, Mesh, ir.Module]:
+    """The import of a check's model, its mesh, and a program with the constraints on it."""
     prepared = prepare(f"{_MODELS}:{check.model}", True, None)
     mesh = Mesh.parse(check.mesh)
     module = prepared.module.operation.clone()
@@ -242,6 +238,12 @@ def measure(check: Check) -> Verdict:
     function = main_function(module).operation
     constraints = [Constraint.parse(text) for text in check.constraints]
     write_constraints(function, resolve(constraints, read_arguments(function), mesh))
+    return prepared, mesh, module
+
+
+def measure(check: Check) -> Verdict:
+    """Import, shard, partition and simulate a training step with AdamW, and compare it with PyTorch."""
+    prepared, mesh, module = _asked(check)
     return run_sharded(module, prepared, mesh, True, None)
 
 

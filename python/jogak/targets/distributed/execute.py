@@ -15,11 +15,10 @@ from jogak.errors import JogakError
 from jogak.report.manifest import MANIFEST
 from jogak.runtime.counts import KINDS, Counter, summarize, to_json
 from jogak.runtime.program import CollectiveStep, Program
-from jogak.runtime.sharded import unshard_value
+from jogak.runtime.sharded import whole_results
 from jogak.sharding.mesh import Mesh
-from jogak.sharding.sharding import Sharding
 from jogak.targets.distributed.folder import RUN, device_program
-from jogak.targets.distributed.launch import Run, launch
+from jogak.targets.distributed.launch import launch
 from jogak.targets.distributed.schedule import COMMUNICATION
 from jogak.targets.target import Execution, Request
 
@@ -56,7 +55,7 @@ def execute(
     shaped = {each["name"]: values[each["name"]].detach().reshape(each["shape"]) for each in manifest["arguments"]}
     with _runnable(folder, manifest, request.precision, target, write) as source:
         run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)
-    results, disagreement = _gather(run, manifest, mesh)
+    results, disagreement = whole_results(manifest["results"], run.results, mesh)
     reports = [json.loads(text) for text in run.report]
     profiles = [report["profile"] for report in reports if report["profile"]]
     steps = profiles[0]["runs"] if profiles else request.steps
@@ -75,18 +74,6 @@ def _runnable(
     with tempfile.TemporaryDirectory(prefix="jogak-program-") as name:
         write(Path(name))
         yield Path(name)
-
-
-def _gather(run: Run, manifest: Mapping[str, Any], mesh: Mesh) -> tuple[dict[str, Tensor], dict[str, float]]:
-    results: dict[str, Tensor] = {}
-    disagreement: dict[str, float] = {}
-    for number, described in enumerate(manifest["results"]):
-        pieces = [each[number] for each in run.results]
-        sharding = Sharding.parse(described["sharding"]).on(mesh)
-        whole, difference = unshard_value(pieces, sharding, mesh, shape=described["shape"])
-        results[described["name"]] = whole
-        disagreement[described["name"]] = difference
-    return results, disagreement
 
 
 def _counted(program: Program, mesh: Mesh, calls: Sequence[Sequence[Any]], steps: int) -> dict[str, Any]:
