@@ -8,8 +8,7 @@ from typing import ClassVar
 
 from torch_mlir import ir
 
-from jogak.errors import JogakError
-from jogak.ir.diagnostics import PassFailed, fail, remark, warn
+from jogak.ir.diagnostics import fail, remark, warn
 from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.plugin import Pass
@@ -71,14 +70,9 @@ class Propagate(Pass):
         function = main_function(module).operation
         reading = read_graph(function, active_registry().rules())
         named = declared.cut_for(axes_of_constraints(function, reading))
-        try:
-            mesh, result = propagate_refined(
-                reading.graph, named, lambda mesh: read_constraints(function, reading, mesh), agreed=self.agreed
-            )
-        except PassFailed:
-            raise
-        except JogakError as error:
-            fail(function, error.message, hint=error.hint)
+        mesh, result = propagate_refined(
+            reading.graph, named, lambda mesh: read_constraints(function, reading, mesh), agreed=self.agreed
+        )
         if mesh != declared:
             declare_mesh(module, mesh)
         annotate(function, reading, result.shardings, mesh)

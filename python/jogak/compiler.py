@@ -20,7 +20,7 @@ from jogak.configuration import PHASES, Configuration
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import CostModel, cost_model
 from jogak.errors import JogakError, unknown_name
-from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, SourceLocation
+from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, SourceLocation, collect
 from jogak.ir.grid import declare_mesh, find_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.options import format_value
@@ -166,7 +166,7 @@ def _compile(
     registry.passes()  # a broken plug-in shows before the model is imported
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
     seconds: dict[str, float] = {}
-    with _phase("import", seconds, progress):
+    with _phase("import", seconds, progress), collect() as told:
         imported = importer(configuration.model, configuration.options)
     made = Compilation(
         configuration,
@@ -177,6 +177,7 @@ def _compile(
         reference=imported.reference,
         seconds=seconds,
         watch=watch,
+        diagnostics=list(told.items),
     )
     steps: dict[str, Callable[[Compilation, Registry], None]] = {
         "normalize": _normalize,

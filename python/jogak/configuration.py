@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.cost.model import ROOFLINE
+from jogak.errors import JogakError
 from jogak.ingress.options import Autocast, ImportOptions, Loss, Optimizer, OptimizerKind
 
 PHASES = ("import", "normalize", "shard", "partition", "fit")
@@ -82,7 +83,19 @@ class Configuration:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Configuration:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote.
+
+        Raises:
+            JogakError: something is missing, or is not what this version writes.
+        """
+        try:
+            return Configuration._read(data)
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"the configuration cannot be read: {type(error).__name__} {error}"
+            raise JogakError(message, where="manifest.json", hint="compile the model again") from None
+
+    @staticmethod
+    def _read(data: Mapping[str, Any]) -> Configuration:
         raw = dict(data["options"])
         optimizer = raw.pop("optimizer")
         if optimizer is not None:

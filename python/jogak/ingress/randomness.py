@@ -104,10 +104,11 @@ class Draws:
 
     def keep(self, probability: float, shape: Sequence[int]) -> Tensor:
         """A mask that is true with a probability below 1."""
-        return self.bits(shape) < _signed(round(probability * 2**_BITS) - 2 ** (_BITS - 1))
+        largest = 2**_BITS - 1  # a threshold of 2**32 would wrap, and keep nothing
+        return self.bits(shape) < _signed(min(round(probability * 2**_BITS), largest) - 2 ** (_BITS - 1))
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Numbers in [0, 1) in steps of 2**-24, as PyTorch draws f32."""
+        """Numbers in [0, 1) in steps of 2**-24, as PyTorch draws f32; a narrower type may round them up to 1."""
         mantissa = _logical_shift(self.bits(shape), 8)
         return mantissa.to(torch.promote_types(dtype, torch.float32)).mul(2.0**-24).to(dtype)
 

@@ -6,6 +6,7 @@ arguments and results, and `sdy.sharding_constraint`.
 
 from __future__ import annotations
 
+import json
 import re
 
 from torch_mlir import ir
@@ -14,13 +15,14 @@ from torch_mlir.passmanager import PassManager
 
 from jogak.errors import JogakError
 from jogak.ir.context import parse_module
+from jogak.ir.diagnostics import remark
+from jogak.sharding.annotation import CONSTRAINT, texts_attribute, texts_of
 from jogak.sharding.mesh import Mesh
 
 INLINE = "builtin.module(inline,symbol-dce)"
 LOWER = "builtin.module(stablehlo-legalize-to-linalg,canonicalize,cse)"
-_CONSTRAINT = "jogak.constraint"
 _HOLDER = "jogak.held"
-_MESH = re.compile(r"^\s*sdy\.mesh @(\w+) = <\[(.*?)\](?:, device_ids=\[[^\]]*\])?>[^\n]*\n", re.MULTILINE)
+_MESH = re.compile(r"^\s*sdy\.mesh @(\w+) = <\[(.*?)\](?:, device_ids=\[([^\]]*)\])?>[^\n]*\n", re.MULTILINE)
 _AXIS = re.compile(r'"(\w+)"(?:\s*:\((\d+)\)(\d+))?(?:=(\d+))?')
 _SHARDING = re.compile(r"#?(?:sdy\.sharding)?<@(\w+), \[(?P<dims>[^\]]*)\](?:, replicated=\{(?P<replicated>[^}]*)\})?>")
 _ATTRIBUTE = re.compile(rf"sdy\.sharding = (#sdy\.sharding{_SHARDING.pattern.removeprefix('#?(?:sdy.sharding)?')})")
@@ -30,7 +32,7 @@ _OF_VALUES = re.compile(r"\s*\{sdy\.sharding = #sdy\.sharding_per_value<\[.*?\]>
 
 def is_stablehlo(text: str) -> bool:
     """Whether the text of a module has ops of StableHLO or of Shardy."""
-    return re.search(r'"?\b(?:stablehlo|sdy)\.\w+', text) is not None
+    return re.search(r'^\s*(?:%[\w:#, ]+ = )?"?(?:stablehlo|sdy)\.\w+', text, re.MULTILINE) is not None
 
 
 def read_stablehlo(text: str, context: ir.Context, filename: str) -> tuple[ir.Module, Mesh | None]:
@@ -43,7 +45,7 @@ def read_stablehlo(text: str, context: ir.Context, filename: str) -> tuple[ir.Mo
         JogakError: an annotation cannot be taken over, or an op has no form in linalg.
         PassFailed: the text is not valid.
     """
-    text, mesh = _without_shardy(text, filename)
+    text, mesh = _without_shardy(text, context, filename)
     _load_dialect(context)
     allowed = context.allow_unregistered_dialects
     context.allow_unregistered_dialects = True
@@ -69,15 +71,19 @@ def _load_dialect(context: ir.Context) -> None:
         PassManager.parse("builtin.module(torch-backend-to-stablehlo-backend-pipeline)").run(empty.operation)
 
 
-def _without_shardy(text: str, filename: str) -> tuple[str, Mesh | None]:
+def _without_shardy(text: str, context: ir.Context, filename: str) -> tuple[str, Mesh | None]:
     """The text with constraints instead of Shardy's annotations."""
-    meshes = {match[1]: _mesh(match[2]) for match in _MESH.finditer(text)}
+    meshes = {match[1]: _mesh(match[2], match[3], filename) for match in _MESH.finditer(text)}
     if len({str(mesh) for mesh in meshes.values()}) > 1:
         raise JogakError("the module declares several meshes", where=filename, hint="only one mesh can be taken over")
+    for match in _OF_VALUES.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        with context:
+            remark(ir.Location.file(filename, line, 0), "sdy.sharding_per_value of an op is not taken over")
     text = _OF_VALUES.sub("", _MESH.sub("", text))
-    text = _ATTRIBUTE.sub(lambda match: f'{_CONSTRAINT} = "{_request(match)}"', text)
+    text = _ATTRIBUTE.sub(lambda match: f"{CONSTRAINT} = {_requests(match)}", text)
     text = _OP.sub(
-        lambda match: f'"{_HOLDER}"({match[1]}) {{{_CONSTRAINT} = "{_request(match)}"}} : ({match[6]}) -> {match[6]}',
+        lambda match: f'"{_HOLDER}"({match[1]}) {{{CONSTRAINT} = {_requests(match)}}} : ({match[6]}) -> {match[6]}',
         text,
     )
     left = re.search(r"\bsdy\.\w+", text)
@@ -89,23 +95,40 @@ def _without_shardy(text: str, filename: str) -> tuple[str, Mesh | None]:
     return text, next(iter(meshes.values()), None)
 
 
-def _mesh(axes: str) -> Mesh:
+def _mesh(axes: str, devices: str | None, filename: str) -> Mesh:
     found = [(match[1], int(match[4] or 1)) for match in _AXIS.finditer(axes)]
-    return Mesh(tuple(axis for axis, _ in found), tuple(size for _, size in found))
+    mesh = Mesh(tuple(axis for axis, _ in found), tuple(size for _, size in found))
+    if devices is not None and [int(each) for each in devices.split(",")] != list(range(mesh.devices)):
+        raise JogakError(
+            f"the devices of the mesh {mesh} are in the order {devices}",
+            where=filename,
+            hint="devices are counted along the last axis first: export with a mesh in that order",
+        )
+    return mesh
 
 
-def _request(match: re.Match[str]) -> str:
-    """`[{"x", ?}, {}]` with `replicated={"y"}` as `[x ?, _] replicated(y)`."""
-    dims = []
-    for entry in re.finditer(r"\{([^}]*)\}", match["dims"]):
-        words = [_axis(part) for part in _AXIS.finditer(entry[1])]
-        words += ["?"] if "?" in entry[1] else []
-        dims.append(" ".join(words) or "_")
-    text = f"[{', '.join(dims)}]"
+def _requests(match: re.Match[str]) -> str:
+    """`[{"x", ?}, {}]` with `replicated={"y"}` as the text of `"[x ?, _] replicated(y)"`.
+
+    Dimensions of several priorities make an array, with a request for each of them that leaves the others open.
+    """
+    entries = re.findall(r"\{([^}]*)\}(?:p(\d+))?", match["dims"])
+    priorities = sorted({int(number or 0) for _, number in entries}) or [0]
+    asked = []
+    for priority in priorities:
+        dims = [_dim(entry) if int(number or 0) == priority else "?" for entry, number in entries]
+        asked.append(f"[{', '.join(dims)}]" + (f" p{priority}" if priority else ""))
     if match["replicated"]:
-        text += f" replicated({', '.join(_axis(part) for part in _AXIS.finditer(match['replicated']))})"
-    priorities = {int(number) for number in re.findall(r"\}p(\d+)", match["dims"])}
-    return f"{text} p{max(priorities)}" if priorities - {0} else text
+        names = ", ".join(_axis(part) for part in _AXIS.finditer(match["replicated"]))
+        first, *priority_of_first = asked[0].split("] ")
+        asked[0] = " ".join([f"{first.rstrip(']')}]", f"replicated({names})", *priority_of_first])
+    return json.dumps(asked if len(asked) > 1 else asked[0])
+
+
+def _dim(entry: str) -> str:
+    """`"x", ?` as `x ?`."""
+    words = [_axis(part) for part in _AXIS.finditer(entry)]
+    return " ".join([*words, *(["?"] if "?" in entry else [])]) or "_"
 
 
 def _axis(match: re.Match[str]) -> str:
@@ -154,8 +177,9 @@ def _place_held(module: ir.Module) -> None:
                 "a sharding constraint on an argument", hint="write the sharding at the argument of the function"
             )
         number = ir.OpResult(value).result_number
-        text = ir.StringAttr(op.attributes[_CONSTRAINT]).value
+        asked = [f"#{number} {text}" if number else text for text in texts_of(op.attributes, CONSTRAINT)]
         with op.context:
-            value.owner.attributes[_CONSTRAINT] = ir.StringAttr.get(f"#{number} {text}" if number else text)
+            held = texts_of(value.owner.attributes, CONSTRAINT)
+            value.owner.attributes[CONSTRAINT] = texts_attribute([*held, *asked])
         op.results[0].replace_all_uses_with(value)
         op.erase()

@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 
     from jogak.compiler import Compilation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 PROGRAM = "program.mlir"
 DEVICE = "device.mlir"
 MEMORY = "memory.json"
 _AGAIN = "compile the model again"
-_READ = ("configuration", "mesh", "arguments", "results", "modules", "weights", "reference", "predicted")
+_READ = (
+    "configuration", "mesh", "arguments", "results", "modules", "weights", "reference", "predicted", "search", "remat",
+    "coverage", "phases",
+)  # fmt: skip
 """What other commands need from a manifest."""
 _TOOLS = ("jogak", "torch", "torch-mlir")
 

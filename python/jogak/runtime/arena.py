@@ -171,7 +171,10 @@ class Arena:
         start = tensor.data_ptr() - base
         inside = tensor.untyped_storage().data_ptr() == self._bytes.untyped_storage().data_ptr()
         if inside and not (isinstance(step, KernelStep) and step.spec.name == "tensor.extract"):
-            low = next(low for low, held in self._held.items() if low <= start < max(held.end, low + 1))
+            homes = (low for low, held in self._held.items() if low <= start < max(held.end, low + 1))
+            low = next(homes, None)
+            if low is None:
+                raise SimulationError("a view of bytes that hold nothing any more", where=step.location)
             self._held[low].values.add(value)
             self._home[value] = low
             return tensor

@@ -8,7 +8,7 @@ from contextlib import suppress
 from torch_mlir import ir
 
 from jogak.errors import JogakError
-from jogak.ir.diagnostics import fail, source_location
+from jogak.ir.diagnostics import fail, source_location, warn
 from jogak.ir.structured import is_tensor, shape_of
 from jogak.sharding.constraints import Seed, settle
 from jogak.sharding.mesh import Mesh
@@ -72,25 +72,30 @@ def _constraints_of(attributes: ir.DictAttr | ir.OpAttributeMap) -> dict[str, ir
 
 def _written(present: Mapping[str, ir.Attribute], seeds: Sequence[Seed], prefix: str) -> dict[str, ir.Attribute]:
     """The attributes with constraints added behind those that are there, which they may replace."""
-    texts = [*_texts(present, CONSTRAINT), *(f"{prefix}{seed.request}" for seed in seeds)]
-    known = _texts(present, SOURCE)
+    texts = [*texts_of(present, CONSTRAINT), *(f"{prefix}{seed.request}" for seed in seeds)]
+    known = texts_of(present, SOURCE)
     known += [""] * (len(texts) - len(seeds) - len(known))
     sources = [*known, *(seed.source for seed in seeds)]
-    return {CONSTRAINT: _attribute(texts), SOURCE: _attribute(sources)}
+    return {CONSTRAINT: texts_attribute(texts), SOURCE: texts_attribute(sources)}
 
 
-def _attribute(texts: Sequence[str]) -> ir.Attribute:
+def texts_attribute(texts: Sequence[str]) -> ir.Attribute:
+    """One string, or an array of several."""
     made = [ir.StringAttr.get(text) for text in texts]
     return made[0] if len(made) == 1 else ir.ArrayAttr.get(made)
 
 
-def _texts(attributes: Mapping[str, ir.Attribute], name: str) -> list[str]:
+def texts_of(attributes: Mapping[str, ir.Attribute], name: str) -> list[str]:
     """The strings of an attribute that is one string or an array of them."""
     if name not in attributes:
         return []
     attribute = attributes[name]
     each = [attribute] if isinstance(attribute, ir.StringAttr) else list(ir.ArrayAttr(attribute))
     return [str(ir.StringAttr(text).value) for text in each]
+
+
+_NO_EFFECT = "a constraint on a value that every device makes for itself has no effect"
+_REMOVE = "remove it"
 
 
 def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> list[Seed]:
@@ -103,6 +108,7 @@ def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> li
         PassFailed: one does not fit its value or the mesh.
     """
     seeds: list[Seed] = []
+    known = set(reading.ops)
     block = function.regions[0].blocks[0]
     for argument, attributes in zip(block.arguments, argument_attributes(function), strict=True):
         seeds += _seeds(function, _constraints_of(attributes), [argument], "constraint in the IR", reading, mesh)
@@ -110,10 +116,16 @@ def read_constraints(function: ir.Operation, reading: Reading, mesh: Mesh) -> li
         if CONSTRAINT in op.attributes:
             place = f"constraint at {source_location(op.location)}"
             seeds += _seeds(op, _constraints_of(op.attributes), list(op.results), place, reading, mesh)
-    returned = list(list(block.operations)[-1].operands)
+    operations = [view.operation for view in block.operations]
+    for op in operations:
+        if CONSTRAINT in op.attributes and op not in known:
+            warn(op, _NO_EFFECT, hint=_REMOVE)
+    returned = list(operations[-1].operands)
     for value, attributes in zip(returned, result_attributes(function), strict=True):
         given = _constraints_of(attributes)
-        if given and value in reading.values:
+        if given and value not in reading.values:
+            warn(operations[-1], _NO_EFFECT, hint=_REMOVE)
+        elif given:
             seeds += _seeds(function, given, [value], "constraint on a result", reading, mesh)
     return settle(seeds)
 
@@ -123,9 +135,10 @@ def axes_of_constraints(function: ir.Operation, reading: Reading) -> list[str]:
     given = [
         *map(_constraints_of, argument_attributes(function)),
         *(_constraints_of(op.attributes) for op in reading.ops),
+        *map(_constraints_of, result_attributes(function)),
     ]
     found: list[str] = []
-    for text in (text for attributes in given for text in _texts(attributes, CONSTRAINT)):
+    for text in (text for attributes in given for text in texts_of(attributes, CONSTRAINT)):
         with suppress(JogakError):
             found += Request.parse(text.partition(" ")[2] if text.startswith("#") else text).axes()
     return found
@@ -139,8 +152,8 @@ def _seeds(
     reading: Reading,
     mesh: Mesh,
 ) -> Iterator[Seed]:
-    sources = _texts(attributes, SOURCE)
-    for number, text in enumerate(_texts(attributes, CONSTRAINT)):
+    sources = texts_of(attributes, SOURCE)
+    for number, text in enumerate(texts_of(attributes, CONSTRAINT)):
         source = (sources[number] if number < len(sources) else "") or place
         try:
             value, request = _request(text, values, mesh)

@@ -219,7 +219,7 @@ class Mesh:
             total = self.whole.sizes.get(part.axis, 0) if part and part.size else 0
             if part is None or not total or total % (part.before * part.size):
                 continue
-            for at in {part.before, part.before * part.size} - {1, total}:
+            for at in sorted({part.before, part.before * part.size} - {1, total}):
                 if mesh.can_cut(part.axis, at):
                     mesh = mesh.cut({part.axis: [at]})
         return mesh

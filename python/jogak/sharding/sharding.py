@@ -205,20 +205,9 @@ class SpecPattern:
                     raise JogakError(f"unknown combiner {kind!r} in {text!r}", hint=f"known: {known}") from None
         return SpecPattern(dims, tuple(sorted(partial.items())), int(match["priority"] or 0))
 
-    def on(self, mesh: Mesh) -> SpecPattern:
-        """The same constraint by the axes of `mesh`, where axes that were named may be taken apart."""
-        dims = tuple(DimSpec(mesh.expand(dim.axes), dim.open) for dim in self.dims)
-        return SpecPattern(dims, Sharding((), self.partial).on(mesh).partial, self.priority)
-
     def check(self, mesh: Mesh, where: str | None = None) -> None:
         """Raise when an axis is unknown to the mesh or used twice."""
         Sharding(tuple(dim.axes for dim in self.dims), self.partial).check(mesh, where)
-
-    def check_constraint(self) -> SpecPattern:
-        """This pattern, when it can be asked for: nobody can ask that a value be a partial result."""
-        if self.partial:
-            raise JogakError(f"{str(self)!r} asks for a partial result", hint="leave out partial(...)")
-        return self
 
     def __str__(self) -> str:
         text = "[" + ", ".join(str(dim) for dim in self.dims) + "]"

@@ -26,6 +26,7 @@ from jogak.sharding.annotation import (
     annotate,
     extend_attributes,
     read_strategy,
+    texts_attribute,
 )
 from jogak.sharding.assignment import assign
 from jogak.sharding.graph import Node
@@ -173,21 +174,22 @@ def take_shardings(function: ir.Operation, mesh: Mesh) -> dict[ir.Value, Shardin
     Raises:
         PassFailed: a sharding cannot be taken over.
     """
-    found: dict[ir.Value, Sharding] = {}
+    own: dict[ir.Value, Sharding] = {}
+    wanted: dict[ir.Value, Sharding] = {}
     ops = [view.operation for view in function.regions[0].blocks[0].operations]
     sources = [op for op in ops if op.name in ("shard.sharding", "shard.get_sharding")]
     for op in [each for each in ops if each.name == "shard.shard"]:
         value = op.operands[0]
-        placed = sharding_of(op.operands[1].owner, len(shape_of(value)), mesh)
-        if "annotate_for_users" not in op.attributes:
-            found.setdefault(value, placed)
-        elif value not in found:
-            found[value] = placed
+        said = op.operands[1].owner
+        if isinstance(said, ir.Block) or said.name != "shard.sharding":
+            fail(op, "a sharding that is no shard.sharding", hint="only one that is written out can be taken over")
+        placed = sharding_of(said, len(shape_of(value)), mesh)
+        (wanted if "annotate_for_users" in op.attributes else own).setdefault(value, placed)
         op.results[0].replace_all_uses_with(value)
         op.erase()
     for op in sources:
         op.erase()
-    return found
+    return {**wanted, **own}
 
 
 def write_shardings(function: ir.Operation, reading: Reading, found: dict[ir.Value, Sharding], mesh: Mesh) -> None:
@@ -210,5 +212,4 @@ def write_shardings(function: ir.Operation, reading: Reading, found: dict[ir.Val
                 if result in found
             ]
             if texts:
-                made = [ir.StringAttr.get(text) for text in texts]
-                op.attributes[CONSTRAINT] = made[0] if len(made) == 1 else ir.ArrayAttr.get(made)
+                op.attributes[CONSTRAINT] = texts_attribute(texts)

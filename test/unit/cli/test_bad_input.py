@@ -92,7 +92,7 @@ def prepare(folder: Path, compiled: Path) -> None:
         shutil.copytree(compiled, folder / name)
     (folder / "nodevice" / "device.mlir").unlink()
     change(folder / "noweights", lambda manifest: manifest["weights"].update(files=["weights/parameters.safetensors"]))
-    (folder / "badjson" / "manifest.json").write_text('{"schema_version": 1,', encoding="utf-8")
+    (folder / "badjson" / "manifest.json").write_text('{"schema_version": 2,', encoding="utf-8")
     (folder / "listjson" / "manifest.json").write_text("[]", encoding="utf-8")
     change(folder / "oldschema", lambda manifest: manifest.update(schema_version=0))
     change(folder / "lacking", lambda manifest: manifest.pop("mesh"))

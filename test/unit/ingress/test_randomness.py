@@ -135,3 +135,8 @@ def test_a_model_that_draws_nothing_has_no_seed():
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
     dropping = jogak.compile(model, (torch.zeros(2, 4),), mesh="data=2", train="sgd", loss="mse")
     assert SEED in dropping.shardings
+
+
+def test_a_small_probability_drops_almost_nothing():
+    with counted_draws(seed(0)) as draws:
+        assert draws.keep(1 - 1e-10, (1000,)).all()

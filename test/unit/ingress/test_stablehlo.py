@@ -7,6 +7,7 @@ import pytest
 from jogak.errors import JogakError
 from jogak.ingress.stablehlo import is_stablehlo, read_stablehlo
 from jogak.ir.context import new_context
+from jogak.ir.diagnostics import collect
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.sharding.mesh import Mesh
@@ -73,6 +74,7 @@ func.func @main(%a: tensor<4x2xf32>, %b: tensor<4x3xf32>) -> tensor<4x5xf32> {
             "several meshes",
         ),
         ("%1 = sdy.sharding_constraint %0", "%1 = sdy.sharding_constraint %0 oops", "sdy.sharding_constraint cannot"),
+        ('"y"=2]>', '"y"=2], device_ids=[7, 6, 5, 4, 3, 2, 1, 0]>', "are in the order 7, 6"),
     ],
 )
 def test_what_cannot_be_taken_over_says_so(old, new, message):
@@ -80,8 +82,29 @@ def test_what_cannot_be_taken_over_says_so(old, new, message):
         read_stablehlo(EXPORTED.replace(old, new), new_context(), "model.mlir")
 
 
+def test_every_constraint_of_a_value_is_kept_and_every_priority():
+    one, other = '[{"x"}p1, {"y", ?}]', '[{?}, {?}], replicated={"x"}'
+    line = next(line for line in EXPORTED.splitlines() if "sdy.sharding_constraint" in line)
+    twice = EXPORTED.replace(
+        line, "\n".join([line.replace('[{?}, {"y"}]', one), line.replace('[{?}, {"y"}]', other).replace("%1", "%9")])
+    )
+    text = str(read_stablehlo(twice, new_context(), "model.mlir")[0])
+    assert 'jogak.constraint = ["[?, y ?]", "[x, ?] p1", "[?, ?] replicated(x)"]' in text
+
+
+def test_what_is_left_out_is_said():
+    per_value = "{sdy.sharding = #sdy.sharding_per_value<[<@mesh, [{}, {}]>]>}"
+    noted = EXPORTED.replace("contracting_dims = [1] x [0] :", f"contracting_dims = [1] x [0] {per_value} :")
+    with collect() as told:
+        read_stablehlo(noted, new_context(), "model.mlir")
+    (remark,) = told.items
+    assert "sharding_per_value" in remark.message
+    assert (remark.location.file, remark.location.line) == ("model.mlir", 5)
+
+
 def test_what_is_stablehlo():
     assert is_stablehlo(EXPORTED)
+    assert not is_stablehlo('func.func @main() {\n  return loc("stablehlo.py":1:1)\n}')
     assert not is_stablehlo("func.func @main(%a: tensor<4xf32>) -> tensor<4xf32> {\n  return %a : tensor<4xf32>\n}")
 
 

@@ -7,8 +7,8 @@ import pytest
 from jogak.sharding.constraints import Seed
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.refinement import propagate_refined
+from jogak.sharding.request import Request
 from jogak.sharding.rule import Factor, OpShardingRule
-from jogak.sharding.sharding import SpecPattern
 from jogak.testing.graphs import GraphBuilder
 
 
@@ -27,8 +27,8 @@ def refined(mesh: str, spec: str, *sizes: int) -> tuple[Mesh, str, list[tuple[st
     x = builder.argument(total)
     y = builder.op(expanded(*sizes), [x], *sizes)
     graph = builder.returns(y)
-    pattern = SpecPattern.parse(spec)
-    found, result = propagate_refined(graph, Mesh.parse(mesh), lambda m: [Seed(x, pattern.on(m).dims, 0, "test")])
+    asked = Request.parse(spec)
+    found, result = propagate_refined(graph, Mesh.parse(mesh), lambda m: [Seed(x, asked.on(m).spread(1), 0, "test")])
     return found, str(result.shardings[y].told(found)), [each.axes for each in result.lost]
 
 

@@ -90,11 +90,6 @@ def test_an_axis_can_be_used_once(text):
         Sharding.parse(text).check(MESH)
 
 
-def test_nobody_can_ask_for_a_partial_result():
-    with pytest.raises(JogakError, match="asks for a partial result"):
-        SpecPattern.parse("[_] partial(data: sum)").check_constraint()
-
-
 def test_local_shape():
     assert Sharding.parse("[data model, _, x1]").local_shape((8, 3, 2), MESH) == (2, 3, 1)
     assert Sharding.parse("[_, data]").local_shape((8, 3), MESH) == (8, 2)
