@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from jogak.ir import mlir_passes
 from jogak.ir.context import collect_from, from_mlir_error
 from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, collect, source_location
 from jogak.ir.instrument import Instrumentation
+from jogak.ir.module import main_function
 from jogak.ir.options import build_pass
 from jogak.ir.pipeline import Nest, PassCall, parse_pipeline
 from jogak.plugin import Pass
@@ -189,6 +191,10 @@ class _PythonStep:
 
 
 def _diagnostic(error: JogakError, module: ir.Module) -> Diagnostic:
-    """The diagnostic for an error of a function that knows no IR: it points at the module."""
+    """The diagnostic for an error of a function that knows no IR: it points at the module, or at `@main` in it."""
     message = f"{error.where}: {error.message}" if error.where else error.message
-    return Diagnostic(Severity.ERROR, message, source_location(module.operation.location), hint=error.hint)
+    place = source_location(module.operation.location)
+    if not place.line:  # of a module that is only implied by its functions
+        with suppress(JogakError):
+            place = source_location(main_function(module).operation.location)
+    return Diagnostic(Severity.ERROR, message, place, hint=error.hint)

@@ -26,6 +26,7 @@ from jogak.sharding.annotation import (
     CONSTRAINT,
     FACTORS,
     SHARDING,
+    SOURCE,
     extend_attributes,
     read_shardings,
     read_strategy,
@@ -365,7 +366,7 @@ def _remade(value: ir.Value, shape: Sequence[int]) -> ir.Value:
 
 def _forget(op: ir.Operation) -> None:
     """What was asked of an op means nothing in the program of one device."""
-    for name in (SHARDING, CONSTRAINT, FACTORS):
+    for name in (SHARDING, CONSTRAINT, SOURCE, FACTORS):
         if name in op.attributes:
             del op.attributes[name]
 

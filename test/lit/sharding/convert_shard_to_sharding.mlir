@@ -35,3 +35,18 @@ shard.grid @mesh(shape = 2)
 func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
   return %x : tensor<8xf32>
 }
+
+// -----
+
+// What a user wants comes first in the text; the value's own sharding counts.
+
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: %arg0: tensor<8x8xf32> {jogak.sharding = "[axis0, _]"}
+shard.grid @mesh(shape = 2)
+func.func @main(%x: tensor<8x8xf32>) -> tensor<8x8xf32> {
+  %s = shard.sharding @mesh split_axes = [[0], []] : !shard.sharding
+  %t = shard.sharding @mesh split_axes = [[], [0]] : !shard.sharding
+  %0 = shard.shard %x to %t annotate_for_users : tensor<8x8xf32>
+  %1 = shard.shard %x to %s : tensor<8x8xf32>
+  return %x : tensor<8x8xf32>
+}

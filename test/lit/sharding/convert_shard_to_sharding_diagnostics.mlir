@@ -16,3 +16,13 @@ module {
     return %x : tensor<8xf32>
   }
 }
+
+// -----
+
+shard.grid @mesh(shape = 2)
+func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
+  %s = shard.get_sharding %x : tensor<8xf32> -> !shard.sharding
+  // expected-error @+1 {{a sharding that is no shard.sharding}}
+  %0 = shard.shard %x to %s : tensor<8xf32>
+  return %0 : tensor<8xf32>
+}

@@ -47,3 +47,16 @@ func.func @main(%arg0: tensor<8x4xf32>) -> tensor<?x4xf32> {
   %0 = tensor.cast %arg0 : tensor<8x4xf32> to tensor<?x4xf32>
   return %0 : tensor<?x4xf32>
 }
+
+// -----
+
+// What every device makes for itself lies as each user wants it.
+
+shard.grid @mesh(shape = 2) {jogak.axes = ["x"]}
+func.func @main() -> tensor<8xf32> {
+  %c = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<8xf32>
+  // expected-warning @+1 {{a constraint on a value that every device makes for itself has no effect}}
+  %y = linalg.fill {jogak.constraint = "[x]"} ins(%c : f32) outs(%e : tensor<8xf32>) -> tensor<8xf32>
+  return %y : tensor<8xf32>
+}

@@ -72,3 +72,21 @@ shard.grid @mesh(shape = 4) {jogak.axes = ["x"]}
 func.func @main(%x: tensor<8xf32> {jogak.constraint = "[x:(1)3]"}) -> tensor<8xf32> {
   return %x : tensor<8xf32>
 }
+
+// -----
+
+#id = affine_map<(i) -> (i)>
+
+// A result may name a sub-axis, too.
+
+// CHECK: shard.grid @mesh(shape = 2x2) {jogak.axes = ["x:(1)2", "x:(2)2"]}
+// CHECK: linalg.generic {{.*}}jogak.sharding = ["[x:(1)2]"]
+shard.grid @mesh(shape = 4) {jogak.axes = ["x"]}
+func.func @main(%x: tensor<8xf32>) -> (tensor<8xf32> {jogak.constraint = "[x:(1)2]"}) {
+  %e = tensor.empty() : tensor<8xf32>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]} ins(%x : tensor<8xf32>) outs(%e : tensor<8xf32>) {
+  ^bb0(%p: f32, %o: f32):
+    linalg.yield %p : f32
+  } -> tensor<8xf32>
+  return %y : tensor<8xf32>
+}
