@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from torch_mlir import ir
 from torch_mlir.dialects import shard
 
@@ -48,3 +51,14 @@ def declare_mesh(module: ir.Module, mesh: Mesh) -> None:
     with module.context, ir.Location.unknown(), ir.InsertionPoint.at_block_begin(module.body):
         grid = shard.GridOp(GRID, list(mesh.shape))
         grid.operation.attributes["jogak.axes"] = ir.ArrayAttr.get([ir.StringAttr.get(axis) for axis in mesh.axes])
+
+
+def axis_array(lists: Sequence[Sequence[int]]) -> ir.Attribute:
+    """`#shard<axisarray[[0], []]>`: for each dimension the numbers of its axes."""
+    return ir.Attribute.parse(f"#shard<axisarray{[list(each) for each in lists]}>")
+
+
+def axis_lists(attribute: ir.Attribute) -> list[list[int]]:
+    """What `axis_array` was made of; the attribute has no accessor in Python."""
+    found: list[list[int]] = json.loads(str(attribute).removeprefix("#shard<axisarray").removesuffix(">"))
+    return found

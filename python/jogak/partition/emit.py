@@ -8,7 +8,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import arith, shard, tensor
 
 from jogak.ir.build import bordered, index_constant, leading, padded, tensor_type
-from jogak.ir.grid import GRID
+from jogak.ir.grid import GRID, axis_array
 from jogak.ir.structured import shape_of
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reshard import Step, StepKind
@@ -103,7 +103,7 @@ class Emitter:
         value = _widened(value, dim, *margins)
         rank = len(shape_of(value))
         numbers = [[self.mesh.index(axis) for axis in axes] if number == dim else [] for number in range(rank)]
-        split = ir.Attribute.parse(f"#shard<axisarray{numbers}>")
+        split = axis_array(numbers)
         grid = ir.FlatSymbolRefAttr.get(GRID)
         op = shard.UpdateHaloOp(value.type, value, grid, split, [], static_halo_sizes=list(margins))
         op.operation.attributes["jogak.cause"] = ir.StringAttr.get("a window reaches into the neighbours' pieces")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from jogak.cost.clock import Work, run_clock
 from jogak.cost.machine import Machine, computing_element
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
+from jogak.ir.grid import axis_lists
 from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor, is_view, region_values, shape_of
 from jogak.memory.attributes import ARENA
 from jogak.memory.reading import bytes_of, read_tape
@@ -93,7 +93,7 @@ def collectives_of(function: ir.Operation, mesh: Mesh) -> Iterator[Collective]:
 
 def _halo(op: ir.Operation, mesh: Mesh) -> Collective:
     """An exchange along one dimension: its bytes are those of the two margins."""
-    split = json.loads(str(op.attributes["split_axes"]).removeprefix("#shard<axisarray").removesuffix(">"))
+    split = axis_lists(op.attributes["split_axes"])
     (dim,) = [number for number, axes in enumerate(split) if axes]
     low, high = ir.DenseI64ArrayAttr(op.attributes["static_halo_sizes"])
     axes = tuple(mesh.axes[number] for number in split[dim])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import fail, source_location
+from jogak.ir.grid import axis_lists
 from jogak.runtime.attributes import Cache
 from jogak.runtime.program import Collective, CollectiveStep
 from jogak.runtime.types import TensorType
@@ -122,8 +122,7 @@ def _shift(mesh: Mesh, attributes: Mapping[str, Any]) -> tuple[str, int, bool]:
 
 def _halo(op: ir.Operation, mesh: Mesh, attributes: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], int, int], ...]:
     """For each tensor dimension the axes and the sizes of its halo; dimensions that are not split have none."""
-    found = re.search(r"\[.*\]", str(attributes["split_axes"]))
-    split = json.loads(found[0]) if found else []
+    split = axis_lists(attributes["split_axes"])
     sizes = list(attributes["static_halo_sizes"])
     if min(sizes, default=0) < 0:
         fail(op, "shard.update_halo with a dynamic halo size cannot be executed", hint="make it static")

@@ -16,7 +16,7 @@ from torch_mlir.dialects import shard
 
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import fail
-from jogak.ir.grid import GRID
+from jogak.ir.grid import GRID, axis_array, axis_lists
 from jogak.ir.structured import is_tensor, shape_of
 from jogak.sharding.annotation import (
     CONSTRAINT,
@@ -41,7 +41,7 @@ OURS = (SHARDING, CONSTRAINT, SOURCE, FACTORS)
 def split_axes(sharding: Sharding, mesh: Mesh) -> ir.Attribute:
     """`#shard<axisarray[[0], []]>`: for each dimension the numbers of its axes; a scalar has one empty list."""
     numbers = [[mesh.index(axis) for axis in axes] for axes in sharding.dims] or [[]]
-    return ir.Attribute.parse(f"#shard<axisarray{numbers}>")
+    return axis_array(numbers)
 
 
 def sharding_of(op: ir.Operation, rank: int, mesh: Mesh) -> Sharding:
@@ -53,21 +53,14 @@ def sharding_of(op: ir.Operation, rank: int, mesh: Mesh) -> Sharding:
     for name in ("static_halo_sizes", "static_sharded_dims_offsets"):
         if name in op.attributes and len(op.attributes[name]):
             fail(op, "a sharding with halos or offsets of its own", hint="only split axes can be taken over")
-    text = str(op.attributes["split_axes"])
-    inner = text[text.index("[") : text.rindex("]") + 1]
-    dims = [[int(number) for number in part.split(",") if part] for part in _parts(inner)]
+    said = axis_lists(op.attributes["split_axes"])
+    dims = list(said)
     while len(dims) > rank and not dims[-1]:
         dims.pop()
     if len(dims) > rank or any(number >= len(mesh.axes) for dim in dims for number in dim):
-        fail(op, f"{inner} fits neither a tensor of {rank} dimensions nor the mesh {mesh}")
+        fail(op, f"{said} fits neither a tensor of {rank} dimensions nor the mesh {mesh}")
     split = tuple(tuple(mesh.axes[number] for number in dim) for dim in dims)
     return Sharding((*split, *((),) * (rank - len(split))))
-
-
-def _parts(text: str) -> list[str]:
-    """`[[0, 1], []]`: `0,1` and nothing."""
-    flat = text.replace(" ", "")[1:-1]
-    return [part.strip("[]") for part in flat.replace("],[", "]|[").split("|")] if flat else []
 
 
 @dataclass
