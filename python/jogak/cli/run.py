@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jogak.cli.compile import choice
 from jogak.errors import EXIT_OK, EXIT_USER, UsageError
+
+if TYPE_CHECKING:
+    from jogak.targets.target import Execution
 
 _PROFILED = 10
 """Steps that are measured by default."""
@@ -40,6 +43,9 @@ def run(
     _positive("--steps", steps, 1)
     if check and profile:
         raise UsageError("a check measures no times", where="--profile", hint="drop --check, or --profile")
+    if compiled and profile:
+        problem = "a profile times the lines of device.py, which --compile replaces"
+        raise UsageError(problem, where="--profile", hint="drop --compile, or --profile")
     steps = steps or (_PROFILED if profile else 1)
     _positive("--timeout", timeout, 1e-3)
     if tolerance is not None and not check:
@@ -57,14 +63,14 @@ def run(
     if not check:
         request = Request(nproc, steps, precision, timeout, options, profile=profile)
         done = engine.execute(folder, manifest, load_values(folder, manifest), request)
-        print(_profiled(folder, manifest, done.profiles) if profile else done.describe())
+        print(_profiled(folder, manifest, done) if profile else done.describe())
         return EXIT_OK
     from jogak.runtime.check import check_run
 
     outcome = check_run(
         folder,
         manifest,
-        precision or (None if getattr(engine, "has_double", True) else "declared"),
+        precision or (None if engine.has_double else "declared"),
         tolerance,
         lambda values, chosen: engine.execute(folder, manifest, values, Request(nproc, 1, chosen, timeout, options)),
     )
@@ -72,10 +78,10 @@ def run(
     return EXIT_OK if outcome.passed else EXIT_USER
 
 
-def _profiled(folder: Path, manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> str:
+def _profiled(folder: Path, manifest: Mapping[str, Any], done: Execution) -> str:
     from jogak.report.profile import describe, write_profile
 
-    return "\n".join(describe(write_profile(folder, manifest, reports)))
+    return "\n".join(describe(write_profile(folder, manifest, done.profiles, done.program)))
 
 
 def _positive(option: str, value: float | None, least: float) -> None:

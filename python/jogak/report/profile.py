@@ -18,6 +18,7 @@ from torch_mlir import ir
 from jogak.configuration import Configuration
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import CostModel, cost_model
+from jogak.errors import JogakError
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.structured import arithmetic_of
 from jogak.registry import registry_of
@@ -30,7 +31,6 @@ from jogak.runtime.reader import read_with_ops
 from jogak.sharding.mesh import Mesh
 
 PROFILE = "profile.json"
-DEVICE = "device.py"
 _START = re.compile(r"^    (\w+) = mesh\.(?!all_slice|position|rank)(\w+)\(")
 _WAIT = re.compile(r"^    (\w+) = \1\.wait\(\)")
 _TARGETS = re.compile(r"^    ([\w, ]+) = ")
@@ -156,13 +156,16 @@ def compare(
     """Put what ranks measured beside what is predicted.
 
     Args:
-        text: of `device.py`.
+        text: of the `device.py` that ran.
         ops: the op behind each of the program's values.
         reports: of each rank, as `rank.measure` makes them.
+
+    Raises:
+        JogakError: a rank measured other collectives than the program has.
     """
     lines, made = read_lines(text), Profile(processes=len(reports), steps=len(reports[0]["steps"]))
     measured = _mean_lines(reports)
-    moved = iter(zip(*(report["transfers"] for report in reports), strict=True))
+    moved = iter(_moved(lines, reports))
     waited: dict[int, Transfer] = {}
     segment: Segment | None = None
     for number, line in lines.items():
@@ -176,12 +179,28 @@ def compare(
             transfer = _transfer(ops[line.values[0]], line, mesh, cost)
             made.transfers.append(transfer)
             waited[line.values[0]] = transfer
-            transfer.measured_s = fmean(each[2] for each in next(moved))
+            transfer.measured_s = next(moved)
         waited[line.values[0]].exposed_s += wall
     predicted = sum(s.predicted_s for s in made.segments) + sum(t.predicted_s for t in made.transfers)
     wall = median(map(fmean, zip(*(report["steps"] for report in reports), strict=True)))
     made.step = predicted, wall, fmean(report["processor"] for report in reports)
     return made
+
+
+def _moved(lines: Mapping[int, Line], reports: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Seconds of every collective, mean over ranks, in the order of the lines that start them.
+
+    Raises:
+        JogakError: a rank measured more or fewer than the program starts.
+    """
+    starts = sum(line.kind == "start" for line in lines.values())
+    for rank, report in enumerate(reports):
+        if len(report["transfers"]) != starts:
+            raise JogakError(
+                f"rank {rank} measured {len(report['transfers'])} collectives, but its program starts {starts}",
+                hint="this is a bug of Jogak; please report it with the folder",
+            )
+    return [fmean(each[2] for each in same) for same in zip(*(report["transfers"] for report in reports), strict=True)]
 
 
 def _mean_lines(reports: Sequence[Mapping[str, Any]]) -> dict[int, tuple[float, float]]:
@@ -272,13 +291,18 @@ def measured_events(text: str, report: Mapping[str, Any]) -> list[Event]:
     return events
 
 
-def write_profile(folder: Path, manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> Profile:
+def write_profile(
+    folder: Path, manifest: Mapping[str, Any], reports: Sequence[Mapping[str, Any]], text: str
+) -> Profile:
     """Compare what ranks measured with the prediction, and write profile.json and timeline.measured.json.
+
+    Args:
+        reports: of each rank.
+        text: of the `device.py` that ran, which need not be the folder's.
 
     Raises:
         JogakError: the folder is incomplete, or cannot be written.
     """
-    text = (folder / DEVICE).read_text(encoding="utf-8")
     mesh, cost = cost_of(manifest)
     module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
     made = compare(text, read_with_ops(module)[1], reports, mesh, cost)

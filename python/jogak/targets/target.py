@@ -47,6 +47,8 @@ class Execution:
         losses: the loss of each step, where there is one.
         output: what the run printed.
         profiles: what each rank measured, where that was asked for.
+        program: text of the `device.py` that ran; it is not that of the folder where that was compiled for another
+            target or precision. Nothing of a target that has none.
     """
 
     results: Mapping[str, Tensor]
@@ -55,6 +57,7 @@ class Execution:
     losses: Sequence[float] = field(default_factory=list)
     output: str = ""
     profiles: Sequence[Mapping[str, Any]] = ()
+    program: str = ""
 
     def describe(self) -> str:
         """Losses and collectives, for people."""

@@ -105,7 +105,7 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
     """Run a compiled plan; returns the content of its profile.json."""
     manifest = load_manifest(folder)
     done = Torch().execute(folder, manifest, load_values(folder, manifest), Request(steps=steps, profile=True))
-    return write_profile(folder, manifest, done.profiles).to_json()
+    return write_profile(folder, manifest, done.profiles, done.program).to_json()
 
 
 def row(name: str, folder: Path, share: float) -> tuple[str, float, float]:

@@ -10,6 +10,7 @@ from torch_mlir import ir
 
 from jogak.cost.machine import Device, Level, Machine
 from jogak.cost.model import Roofline
+from jogak.errors import JogakError
 from jogak.ir.context import new_context
 from jogak.ir.module import main_function
 from jogak.report.profile import Line, compare, describe, read_lines
@@ -141,3 +142,5 @@ def test_measured_beside_predicted(program):
     assert found.forms["vector"] == [pytest.approx(KERNEL + SUM), pytest.approx(0.3), pytest.approx(0.15)]
     assert json.loads(json.dumps(found.to_json()))["collectives"][0]["axes"] == "data"
     assert "all_reduce on data, 1 times" in "\n".join(describe(found))
+    with pytest.raises(JogakError, match="rank 1 measured 2 collectives, but its program starts 1"):
+        compare(text, ops, [report, {**other, "transfers": 2 * other["transfers"]}], MESH, Roofline(MACHINE, MESH))

@@ -18,6 +18,7 @@ from jogak.runtime.simulator import simulate
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.launch import explain
 from jogak.targets.distributed.rank import mesh as rank_mesh
+from jogak.targets.distributed.rank.measure import Recorder
 from jogak.targets.distributed.rank.step import read_constants, read_program
 from jogak.targets.distributed.schedule import overlap
 from jogak.targets.torch.folder import write_folder
@@ -186,7 +187,11 @@ def exchange(rank: int, folder: str, values: dict[str, list[torch.Tensor]]) -> N
     """What one process of the test below does: run its program and compare with what the simulator found."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=4)
     program = read_program(Path(folder))
-    (found,) = program.main([values["given"][rank]], {}, rank_mesh.Mesh(program.MESH, program.GROUPS, rank, 30.0))
+    mesh = rank_mesh.Mesh(program.MESH, program.GROUPS, rank, 30.0)
+    mesh.recorder = recorder = Recorder()
+    (found,) = program.main([values["given"][rank]], {}, mesh)
+    ((kind, axes),) = [(each.kind, each.axes) for each in recorder.transfers]  # both dimensions are one exchange
+    assert {(kind, axes): 1} == mesh.calls
     torch.testing.assert_close(found, values["expected"][rank], rtol=0, atol=0)
     dist.destroy_process_group()
 

@@ -19,6 +19,7 @@ from jogak.runtime.sharded import whole_results
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.folder import RUN, device_program
 from jogak.targets.distributed.launch import launch
+from jogak.targets.distributed.rank.step import DEVICE
 from jogak.targets.distributed.schedule import COMMUNICATION
 from jogak.targets.target import Execution, Request
 
@@ -54,13 +55,14 @@ def execute(
     program = device_program(folder, manifest)
     shaped = {each["name"]: values[each["name"]].detach().reshape(each["shape"]) for each in manifest["arguments"]}
     with _runnable(folder, manifest, request.precision, target, write) as source:
+        text = (source / DEVICE).read_text(encoding="utf-8")
         run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)
     results, disagreement = whole_results(manifest["results"], run.results, mesh)
     reports = [json.loads(text) for text in run.report]
     profiles = [report["profile"] for report in reports if report["profile"]]
     steps = profiles[0]["runs"] if profiles else request.steps
     counted = _counted(program, mesh, [report["collectives"] for report in reports], steps)
-    return Execution(results, disagreement, counted, reports[0]["losses"], run.output, profiles)
+    return Execution(results, disagreement, counted, reports[0]["losses"], run.output, profiles, text)
 
 
 @contextmanager

@@ -84,9 +84,15 @@ class Iree:
         """Run a folder on processes of this machine.
 
         Raises:
-            JogakError: the backend is not the CPU, double precision is asked for, the number of processes is not that
-                of the mesh, or a process failed.
+            JogakError: the backend is not the CPU, a profile or double precision is asked for, the number of processes
+                is not that of the mesh, or a process failed.
         """
+        if request.profile:
+            raise JogakError(
+                "what runs between collectives is one call to IREE, whose ops have no times of their own",
+                where="--profile",
+                hint="profile the same folder with --target torch",
+            )
         if self.backend.name != "iree":
             raise JogakError(
                 f"the target {self.backend.name} only compiles: processes run llvm-cpu",

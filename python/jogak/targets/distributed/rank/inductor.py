@@ -125,7 +125,7 @@ class _Rehearsal(Mesh):
 
     def __init__(self, mesh: Mesh) -> None:
         self.axes, self.rank, self.position = mesh.axes, mesh.rank, mesh.position
-        self.calls, self._groups = {}, {}
+        self.calls, self._groups, self.recorder = {}, {}, None
 
     def _start(self, kind: str, axes: Axes, start: Callable[[Any], Any]) -> Any:
         return [] if self.size(axes) > 1 else None

@@ -59,7 +59,12 @@ def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Name
     parser.add_argument("--profile", action="store_true", help="measure the steps; the report goes to --results")
     parser.add_argument("--compile", action="store_true", help="torch.compile what lies between collectives")
     parser.add_argument("--results", type=Path, help="folder for the results of the last step, one file a rank")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.profile and given.compile:
+        parser.error("--profile times the lines of device.py, which --compile replaces: drop one of them")
+    if given.profile and given.save_every:
+        parser.error("--profile runs measured steps, and writes no checkpoints: drop --profile, or --save-every")
+    return given
 
 
 def choose_device(folder: Path) -> torch.device:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from types import CodeType, FrameType
@@ -33,9 +33,9 @@ class Transfer:
     """A collective of one step.
 
     Attributes:
-        kind: `all_reduce`, ...
+        kind: `all_reduce`, ..., or `halo`.
         axes: of its groups.
-        start: when this rank started it.
+        start: when this rank started it; a halo of several dimensions with the first of them.
         end: when it was done.
     """
 
@@ -51,24 +51,26 @@ class Recorder:
 
     transfers: list[Transfer] = field(default_factory=list)
 
-    def started(self, kind: str, axes: Axes, start: float, work: Any) -> Any:
-        """A collective was started.
+    def started(self, kind: str, axes: Axes, start: float, works: Sequence[Any]) -> list[Any]:
+        """A collective was started; it is done when the last of its works is.
 
         Args:
-            work: what torch.distributed returned; None in a group of one.
+            works: what torch.distributed returned: one, or of a halo one for each message.
 
         Returns:
             What to wait for. Some works of gloo tell nobody when they are done; then it is whoever waits that notes it.
         """
         transfer = Transfer(kind, axes, start, time.perf_counter())
         self.transfers.append(transfer)
-        if work is None:
-            return None
-        try:
-            work.get_future().then(lambda _: setattr(transfer, "end", time.perf_counter()))
-        except RuntimeError:
-            return Waited(work, transfer)
-        return work
+        return [_noting(work, transfer) for work in works]
+
+
+def _noting(work: Any, transfer: Transfer) -> Any:
+    try:
+        work.get_future().then(lambda _: setattr(transfer, "end", time.perf_counter()))
+    except RuntimeError:
+        return Waited(work, transfer)
+    return work
 
 
 @dataclass

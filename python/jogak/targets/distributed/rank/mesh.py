@@ -208,11 +208,14 @@ class Mesh:
         result = tensor if keeps else tensor.clone(memory_format=torch.contiguous_format)
         axes = tuple(axis for _, along, _, _ in sorted(margins) for axis in along)
         self.calls["halo", axes] = self.calls.get(("halo", axes), 0) + 1
+        begin = time.perf_counter()
         for number, margin in enumerate(margins):
             inner = result
             for dim, _, low, high in margins[number + 1 :]:
                 inner = inner.narrow(dim, low, inner.shape[dim] - low - high)
             works, received = self._exchange(inner, margin)
+            if self.recorder is not None and number + 1 == len(margins):
+                works = self.recorder.started("halo", axes, begin, works)
             pending = Pending(works, partial(_fill, result, received), f"halo over {', '.join(axes)}")
             if number + 1 < len(margins):
                 pending.wait()
@@ -262,7 +265,7 @@ class Mesh:
             work = start(group)
         except RuntimeError as error:
             raise CommunicationError(f"{kind} over {', '.join(axes)} failed: {error}") from error
-        return work if self.recorder is None else self.recorder.started(kind, axes, begin, work)
+        return work if self.recorder is None else self.recorder.started(kind, axes, begin, [work])
 
     def _pending(
         self, kind: str, axes: Axes, work: Any, finish: Callable[[], Tensor], kept: Tensor | None = None
