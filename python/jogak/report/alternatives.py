@@ -13,12 +13,10 @@ from jogak.autoshard.plan import SearchOptions, memory_limit, pose
 from jogak.autoshard.sites import OpSite, StoredSite
 from jogak.autoshard.solving import Effort, Outcome, solve_model
 from jogak.configuration import Configuration
-from jogak.cost.machine_file import load_machine
-from jogak.cost.model import cost_model
-from jogak.registry import Registry
+from jogak.registry import registry_of
+from jogak.report.prices import cost_of
 from jogak.report.summary import duration, size
 from jogak.sharding.annotation import read_constraints
-from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
 
 _SHOWN = 6
@@ -40,13 +38,12 @@ class Searched:
     limit: float
 
 
-def search_again(function: ir.Operation, manifest: Mapping[str, Any], mesh: Mesh, registry: Registry) -> Searched:
+def search_again(function: ir.Operation, manifest: Mapping[str, Any]) -> Searched:
     """Pose and solve the problem of an annotated program as its compilation did."""
     configuration = Configuration.from_json(manifest["configuration"])
-    machine = load_machine(configuration.machine)
-    cost = cost_model(configuration.cost_model, machine, mesh, registry)
-    reading = read_graph(function, registry.rules())
-    limit = memory_limit(configuration.memory, machine.device.memory_bytes)
+    mesh, cost = cost_of(manifest)
+    reading = read_graph(function, registry_of(configuration.plugins).rules())
+    limit = memory_limit(configuration.memory, cost.machine.device.memory_bytes)
     options = SearchOptions(limit, recomputed=manifest["search"]["recomputed_share"])
     model = pose(reading.graph, cost, read_constraints(function, reading, mesh), options)
     return Searched(model, solve_model(model, Effort(_SECONDS), limit=limit), limit)

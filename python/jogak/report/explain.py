@@ -60,7 +60,7 @@ def load_explanation(folder: Path, manifest: Mapping[str, Any]) -> Explanation:
     reading = read_graph(function, registry.rules())
     seeds = read_constraints(function, reading, mesh)
     propagated = propagate(reading.graph, mesh, seeds)
-    searched = None if manifest["search"] is None else search_again(function, manifest, mesh, registry)
+    searched = None if manifest["search"] is None else search_again(function, manifest)
     return Explanation(reading.graph, mesh, read_shardings(function, reading, mesh), propagated, searched)
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from torch_mlir import ir
 
 from jogak.configuration import Configuration
-from jogak.cost.machine_file import load_machine
-from jogak.cost.model import cost_model
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.module import main_function
 from jogak.ir.options import format_value
@@ -21,10 +19,10 @@ from jogak.memory.offsets import place
 from jogak.memory.reading import Seconds, read_tape
 from jogak.memory.split import fit_split
 from jogak.memory.tape import Tape
-from jogak.registry import default_registry
+from jogak.registry import registry_of
 from jogak.report.manifest import file_of
+from jogak.report.prices import cost_of
 from jogak.report.promise import op_seconds
-from jogak.sharding.mesh import Mesh
 
 
 def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_limit: float) -> dict[str, Any]:
@@ -34,11 +32,11 @@ def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_lim
         JogakError: the folder is incomplete.
     """
     configuration = Configuration.from_json(manifest["configuration"])
-    mesh = Mesh.from_json(manifest["mesh"])
-    cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, default_registry())
+    mesh, cost = cost_of(manifest)
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
     machine, model = format_value(configuration.machine), format_value(configuration.cost_model)
-    run_pipeline(module, partition_pipeline(f"machine={machine} cost-model={model}"))
+    pipeline = partition_pipeline(f"machine={machine} cost-model={model}")
+    run_pipeline(module, pipeline, registry=registry_of(configuration.plugins))
     return frontier_points(module, lambda op: op_seconds(op, mesh, cost), points, time_limit)
 
 

@@ -15,15 +15,13 @@ from typing import Any
 
 from torch_mlir import ir
 
-from jogak.configuration import Configuration
-from jogak.cost.machine_file import load_machine
-from jogak.cost.model import CostModel, cost_model
+from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.structured import arithmetic_of
-from jogak.registry import registry_of
 from jogak.report.manifest import dump, file_of
 from jogak.report.output import write_text
+from jogak.report.prices import cost_of
 from jogak.report.promise import as_collective, kernel_seconds, seconds_of
 from jogak.report.summary import duration, size
 from jogak.report.timeline import KERNELS, MEASURED, Event, chrome_trace
@@ -311,15 +309,3 @@ def write_profile(
     tracks = {f"rank {rank}, measured": measured_events(text, report) for rank, report in enumerate(reports)}
     write_text(folder / MEASURED, chrome_trace(tracks, {"model": manifest["configuration"]["model"]}))
     return made
-
-
-def cost_of(manifest: Mapping[str, Any]) -> tuple[Mesh, CostModel]:
-    """The mesh of a compilation, and the prices that it was made with.
-
-    Raises:
-        JogakError: its machine file is gone.
-    """
-    configuration = Configuration.from_json(manifest["configuration"])
-    mesh = Mesh.from_json(manifest["mesh"])
-    registry = registry_of(configuration.plugins)
-    return mesh, cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)

@@ -294,3 +294,28 @@ def test_help_names_every_command(jogak):
         assert command in ran.out
     assert jogak("-h").out == ran.out
     assert jogak().out == ran.out
+
+
+PLUGIN = """
+from jogak.cost.model import Roofline
+from jogak.plugin import Plugin
+
+
+class Slow(Roofline):
+    def kernel(self, *given):
+        return 1000 * super().kernel(*given)
+
+
+plugin = Plugin(name="slow", cost_models={"slow": lambda: Slow})
+"""
+
+
+def test_the_frontier_has_the_prices_of_the_plan(jogak, tmp_path):
+    """Also those of a plug-in that the compilation loaded."""
+    (tmp_path / "slow.py").write_text(PLUGIN, encoding="utf-8")
+    words = ["compile", MLP, "--train", "sgd", "--mesh", "data=1", "-o", str(tmp_path / "out")]
+    assert jogak(*words, "--load-plugin", str(tmp_path / "slow.py"), "--cost-model", "slow").code == 0
+    ran = jogak("frontier", str(tmp_path / "out"), "--points", "2", "--time-limit", "0.5")
+    assert ran.code == 0, ran.err
+    promised = manifest_of(tmp_path / "out")["predicted"]["compute_time_s"]
+    assert json.loads(ran.out)["step_time_s"] == pytest.approx(promised, rel=0.01)
