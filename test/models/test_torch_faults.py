@@ -11,9 +11,10 @@ import pytest
 
 from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
+from jogak.errors import JogakError
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.report.output import write_output
-from jogak.targets.distributed.launch import command, environment
+from jogak.targets.distributed.launch import command, environment, finish, torchrun
 from jogak.testing.faults import hit
 
 MLP = "zoo:mlp?layers=2&width=16&features=8&classes=4&batch=8"
@@ -62,6 +63,25 @@ def test_a_run_goes_on_on_another_mesh(folder: Path, tmp_path: Path) -> None:
     rest = losses(other, 2, tmp_path / "c", "--steps", "6", *saved)
     assert first == whole[:3]
     assert rest == pytest.approx(whole[3:], rel=1e-6)
+
+
+SCRIPT = """
+import sys, threading, jogak
+step = jogak.load(sys.argv[1])
+assert jogak.load(sys.argv[1]).mesh.rank == step.mesh.rank
+assert [each.name for each in threading.enumerate()].count("pulse") == 1
+for number in range(100):
+    if number == 2 and step.mesh.rank == int(sys.argv[2]):
+        raise ValueError("no more data")
+    step()
+"""
+
+
+def test_an_error_in_a_script_ends_all_ranks(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    assert finish(torchrun(4, str(tmp_path / "script.py"), str(folder), "4"), tmp_path, 120.0) == ""
+    with pytest.raises(JogakError, match=r"the run failed: rank 1: ValueError: no more data(\n|$)"):
+        finish(torchrun(4, str(tmp_path / "script.py"), str(folder), "1"), tmp_path, 120.0)
 
 
 def test_a_missing_weight_file_is_named(folder: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def run(
     profile: Annotated[
         bool, typer.Option(help="measure segments, collectives and memory beside what is predicted, over 10 steps")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="seconds that everything may take")] = 600.0,
+    timeout: Annotated[float, typer.Option(help="seconds that everything may take; one collective at most 60")] = 600.0,
 ) -> int:
     """Run the per-device programs of FOLDER and print what they did."""
     choice("--precision", precision, ("f64", "declared"))

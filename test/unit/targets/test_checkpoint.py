@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,15 @@ def test_conversion_both_ways(folder: Path, tmp_path: Path) -> None:
     other = jogak.load(folder)
     other.load_state_dict(back)
     assert float(other(**inputs(1))["loss"]) == float(step(**inputs(1))["loss"])
+
+
+def test_the_program_is_read_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "out")
+    with (tmp_path / "out" / "device.py").open("a", encoding="utf-8") as program:
+        program.write("\nimport os\nos.environ['JOGAK_READ'] += '+'\n")
+    monkeypatch.setenv("JOGAK_READ", "")
+    jogak.load(tmp_path / "out")
+    assert os.environ["JOGAK_READ"] == "+"
 
 
 def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:

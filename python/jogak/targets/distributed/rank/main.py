@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -67,13 +68,9 @@ def options(about: str, arguments: Sequence[str] | None = None) -> argparse.Name
     return given
 
 
-def choose_device(folder: Path) -> torch.device:
-    """The CUDA device of this process, or the CPU where there is none or the program is for the CPU.
-
-    Raises:
-        RunError: there is no program.
-    """
-    return torch.device("cpu") if getattr(read_program(folder), "ON_CPU", False) else local_device()
+def choose_device(program: ModuleType) -> torch.device:
+    """The CUDA device of this process, or the CPU where there is none or the program is for the CPU."""
+    return torch.device("cpu") if getattr(program, "ON_CPU", False) else local_device()
 
 
 def local_device() -> torch.device:
@@ -85,13 +82,45 @@ def local_device() -> torch.device:
     return device
 
 
-def join(folder: Path, place: Place, timeout: float) -> Mesh:
+def enter(timeout: float) -> tuple[Place, Pulse]:
+    """Meet the processes that torchrun started: this one ends with it, and shows from now on that it lives.
+
+    Args:
+        timeout: seconds that the others have for coming.
+    """
+    faults.end_with_parent()
+    place = Place(*next(rendezvous("env://", timeout=timedelta(seconds=timeout))))
+    try:
+        pulse = Pulse(place.rank, place.world)
+        pulse.start()
+    except Exception as error:
+        end_with(place, error)
+    return place, pulse
+
+
+def end_with(place: Place, error: BaseException) -> NoReturn:
+    """End this rank because of an error, with a message that names the cause: its own, or what the others told."""
+    rank = place.rank
+    if isinstance(error, CommunicationError):
+        problem = str(error)
+        signal.signal(signal.SIGTERM, lambda *_: faults.fail(rank, problem))
+        said = faults.others_said(place.store, rank, place.world)
+        faults.fail(rank, f"{problem}\n  {said}" if said else problem)
+    message = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+    place.store.set(f"failed/{rank}", message)
+    faults.fail(rank, f"error: {message}")
+
+
+def join(folder: Path, program: ModuleType, place: Place, timeout: float) -> Mesh:
     """Make the process groups of the mesh.
+
+    Args:
+        folder: holds the files that all ranks must have alike.
+        program: its `device.py`.
 
     Raises:
         RunError: the number of processes is wrong, or another rank has another plan.
     """
-    program = read_program(folder)
     devices = torch.Size(program.MESH.values()).numel()
     if place.world != devices:
         axes = ",".join(f"{axis}={size}" for axis, size in program.MESH.items())
@@ -117,11 +146,12 @@ def run(folder: Path, given: argparse.Namespace, place: Place) -> None:
     """
     path = given.manifest or folder / MANIFEST
     manifest = read_manifest(path)
-    place.device = choose_device(folder)
+    program = read_program(folder)
+    place.device = choose_device(program)
     torch.set_default_device(place.device)
-    mesh = join(folder, place, given.timeout)
+    mesh = join(folder, program, place, given.timeout)
     files = given.values or [path.parent / name for name in manifest["weights"]["files"]]
-    step = open_step(folder, manifest, files, mesh, place.device)
+    step = open_step(folder, program, manifest, files, mesh, place.device)
     if given.compile:
         told = step.compile()
         if place.rank == 0:
@@ -177,23 +207,12 @@ def main(folder: Path, about: str) -> None:
         folder: holds `device.py` and the manifest.
         about: what `--help` says.
     """
-    faults.end_with_parent()
     given = options(about)
     if "RANK" not in os.environ:
         faults.fail(0, "error: this is a program for several processes: start it with torchrun --nproc-per-node N")
-    place = Place(*next(rendezvous("env://", timeout=timedelta(seconds=given.timeout))))
-    rank = place.rank
+    place, pulse = enter(given.timeout)
     try:
-        pulse = Pulse(rank, place.world)
-        pulse.start()
         run(folder, given, place)
         pulse.end()
-    except CommunicationError as error:
-        problem = str(error)
-        signal.signal(signal.SIGTERM, lambda *_: faults.fail(rank, problem))
-        said = faults.others_said(place.store, rank, place.world)
-        faults.fail(rank, f"{problem}\n  {said}" if said else problem)
     except Exception as error:
-        message = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-        place.store.set(f"failed/{rank}", message)
-        faults.fail(rank, f"error: {message}")
+        end_with(place, error)

@@ -248,13 +248,21 @@ def read_constants(folder: Path, program: ModuleType, device: torch.device) -> A
 
 
 def open_step(
-    folder: Path, manifest: Mapping[str, Any], files: Sequence[Path], mesh: Mesh, device: torch.device
+    folder: Path,
+    program: ModuleType,
+    manifest: Mapping[str, Any],
+    files: Sequence[Path],
+    mesh: Mesh,
+    device: torch.device,
 ) -> Step:
     """A step with the values of some files.
+
+    Args:
+        folder: holds what the program loads.
+        program: its `device.py`.
 
     Raises:
         RunError: a file is missing.
     """
-    program = read_program(folder)
     with Files(files) as source:
         return Step(program, manifest, mesh, source, read_constants(folder, program, device), device)
