@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing import start_processes
 
+from jogak.compiler import Compilation
+from jogak.errors import JogakError
 from jogak.targets.distributed.launch import environment
+from jogak.targets.torch import resident
 from jogak.targets.torch.dynamo import backend
 
 MEGATRON = {"x": "[_, _]", "first.weight": "[model, _]", "second.weight": "[_, model]"}
@@ -53,14 +58,55 @@ def test_one_process_runs_every_device_on_the_simulator() -> None:
         equal("model=2", MEGATRON)
 
 
+SUB_AXES = {"x": "[_, _]", "first.weight": "[model:(1)2, _]", "second.weight": "[_, model]"}
+
+
+def test_parts_of_an_axis_run_on_the_simulator() -> None:
+    with pytest.warns(UserWarning, match="torchrun --nproc-per-node 4"):
+        equal("model=4", SUB_AXES)
+
+
+def test_only_weights_that_changed_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[set[str]] = []
+    take = resident._Simulated.take
+
+    def noted(self: resident._Simulated, values: dict[str, Tensor]) -> None:
+        taken.append(set(values))
+        take(self, values)
+
+    monkeypatch.setattr(resident._Simulated, "take", noted)
+    with pytest.warns(UserWarning, match="on the simulator"):
+        equal("model=2", MEGATRON)
+    first, second = taken
+    assert first > second == {"first.weight"}
+
+
+def meet(rank: int, folder: str) -> None:
+    """What one process of the test below does: rank 0 fails in a way that nobody expects."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+
+    def make() -> Compilation:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(Exception, match="a bug") as caught:
+        resident._shared(make)
+    assert caught.type is (JogakError if rank else ZeroDivisionError)
+    dist.destroy_process_group()
+
+
+def test_no_rank_waits_for_a_plan_that_cannot_be_made(tmp_path: Path) -> None:
+    start_processes(meet, (str(tmp_path),), nprocs=2, start_method="fork")
+
+
 @pytest.mark.slow
 def test_every_rank_gets_whole_outputs(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     here = str(Path(__file__).parent)
     script.write_text(
         f"import sys; sys.path.insert(0, {here!r})\n"
-        "from test_torch_dynamo import MEGATRON, equal\n"
+        "from test_torch_dynamo import MEGATRON, SUB_AXES, equal\n"
         "equal('data=2,model=2', {**MEGATRON, 'x': '[data, _]'})\n"
+        "equal('model=4', SUB_AXES)\n"
         "equal('data=4', {'x': '[data, _]'})\n",  # 6 rows on 4 devices: padded
         encoding="utf-8",
     )

@@ -22,11 +22,10 @@ from jogak.runtime.compare import compare
 from jogak.runtime.counts import to_json
 from jogak.runtime.errors import SimulationError
 from jogak.runtime.program import load_program
-from jogak.runtime.sharded import shard_value, whole_results
+from jogak.runtime.sharded import argument_pieces, whole_results
 from jogak.runtime.simulator import ONE_DEVICE, SimulationResult, simulate
 from jogak.runtime.values import load_values
 from jogak.sharding.mesh import Mesh
-from jogak.sharding.sharding import Sharding
 
 _TOLERANCE = {"f64": 1e-5, "f32": 1e-5, "bf16": 2e-2, "f16": 2e-2}
 """Largest relative error that passes, by the narrowest float that is computed in."""
@@ -141,17 +140,6 @@ class Simulated:
         """What the devices did, in the form in which the manifest promises it."""
         return to_json(self.result.collectives)
 
-    def describe(self) -> str:
-        """Losses and collectives, for people."""
-        lines = [f"{name} = {value.item():.6g}" for name, value in self.results.items() if value.numel() == 1]
-        lines.append(f"{len(self.results)} results")
-        for kind, entry in to_json(self.result.collectives).items():
-            lines.append(f"{kind}: {entry['count']} times, {entry['bytes']} bytes per device")
-        if self.result.memory:
-            used = self.result.memory[0]
-            lines.append(f"memory: {used.extent} bytes per device, as promised; {used.live} in use at most")
-        return "\n".join(lines)
-
 
 def simulate_folder(
     folder: Path, manifest: Mapping[str, Any], precision: str | None, values: Mapping[str, Tensor] | None = None
@@ -171,8 +159,7 @@ def simulate_folder(
     given = values if values is not None else load_values(folder, manifest)
     per_device: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
     for argument in manifest["arguments"]:
-        whole = given[argument["name"]].reshape(argument["shape"])
-        for device, piece in enumerate(shard_value(whole, Sharding.parse(argument["sharding"]).on(mesh), mesh)):
+        for device, piece in enumerate(argument_pieces(argument, given[argument["name"]], mesh)):
             per_device[device][argument["name"]] = piece
     result = simulate(program, mesh, per_device, precision="f64" if precision == "f64" else None)
     for device, used in enumerate(result.memory):

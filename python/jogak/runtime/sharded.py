@@ -31,6 +31,19 @@ def shard_value(tensor: Tensor, sharding: Sharding, mesh: Mesh) -> list[Tensor]:
     return [_local(tensor, sharding, mesh, device) for device in range(mesh.devices)]
 
 
+def argument_pieces(described: Mapping[str, Any], whole: Tensor, mesh: Mesh) -> list[Tensor]:
+    """What each device holds of an argument.
+
+    Args:
+        described: the argument in the manifest.
+        whole: its value, in any shape of its elements.
+
+    Raises:
+        JogakError: a dimension has fewer elements than there are pieces.
+    """
+    return shard_value(whole.reshape(described["shape"]), Sharding.parse(described["sharding"]).on(mesh), mesh)
+
+
 def _local(tensor: Tensor, sharding: Sharding, mesh: Mesh, device: int) -> Tensor:
     place = mesh.coordinates(device)
     for dim, (start, size) in enumerate(_window(tuple(tensor.shape), sharding, mesh, device)):

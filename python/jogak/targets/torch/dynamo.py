@@ -61,11 +61,12 @@ class Held(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.inputs, inputs, strict=True))
-        given |= {number: self._named(name) for number, name in self.weights.items()}
+        given |= {number: self.named(name) for number, name in self.weights.items()}
         results: tuple[Tensor, ...] = self.graph(*(given[number] for number in sorted(given)))
         return results
 
-    def _named(self, name: str) -> Tensor:
+    def named(self, name: str) -> Tensor:
+        """The weight of a dotted name."""
         path, _, last = name.rpartition(".")
         value: Tensor = getattr(self.get_submodule(path), last)
         return value
@@ -169,16 +170,22 @@ def _compile(model: Model, devices: int | None, chosen: Mapping[str, Any]) -> Co
 
 def _run(runner: Runner, held: Held, shapes: Sequence[torch.Size]) -> Run:
     """The function that takes the graph's place; weights that have changed since the last call are taken anew."""
-    seen: dict[int, tuple[int, int]] = {}
+    seen = {number: _mark(held.named(name)) for number, name in held.weights.items()}  # the runner has these
 
     def run(*given: Tensor) -> tuple[Tensor, ...]:
         changed = {}
         for number, name in held.weights.items():
-            mark = (given[number].data_ptr(), given[number]._version)
-            if seen.get(number) != mark:
+            mark = _mark(given[number])
+            if seen[number] != mark:
                 changed[name], seen[number] = given[number].detach(), mark
-        runner.take(changed)
+        if changed:
+            runner.take(changed)
         outputs = runner({name: given[number] for number, name in held.inputs.items()})
         return tuple(value.reshape(shape) for value, shape in zip(outputs, shapes, strict=True))
 
     return run
+
+
+def _mark(weight: Tensor) -> tuple[int, int]:
+    """What is another one when a weight was replaced or written to."""
+    return weight.data_ptr(), weight._version

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -20,8 +19,9 @@ from jogak.compiler import Compilation
 from jogak.errors import JogakError
 from jogak.report.manifest import build_manifest
 from jogak.runtime.program import Program, load_program
-from jogak.runtime.sharded import shard_value, unshard_value
+from jogak.runtime.sharded import argument_pieces, whole_results
 from jogak.runtime.simulator import simulate
+from jogak.runtime.types import dtype_of
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Sharding
 from jogak.targets.distributed.rank.main import local_device
@@ -94,13 +94,21 @@ def _shared(make: Callable[[], Compilation]) -> _Packed:
     if dist.get_rank() == 0:
         try:
             sent[0] = _pack(make())
-        except JogakError as error:
-            sent[0] = error
+        except Exception as error:
+            dist.broadcast_object_list([_told(error)])  # they wait for it
+            raise
     dist.broadcast_object_list(sent)
     if isinstance(sent[0], JogakError):
         raise sent[0]
     packed: _Packed = sent[0]
     return packed
+
+
+def _told(error: Exception) -> JogakError:
+    """An error as the other ranks get it: one that can surely be sent."""
+    if isinstance(error, JogakError):
+        return JogakError(error.message, where=error.where, hint=error.hint)
+    return JogakError(f"rank 0 could not compile: {type(error).__name__}: {error}", where=_WHERE)
 
 
 def _pack(made: Compilation) -> _Packed:
@@ -138,9 +146,9 @@ class _Ranks:
                 where=_WHERE,
                 hint=f"start {axes.devices} processes with torchrun, or give another mesh",
             )
-        outputs = packed.manifest["results"]
-        gathered = [dims for entry in outputs for dims in Sharding.parse(entry["sharding"]).dims if dims]
-        groups = dict.fromkeys([*program.GROUPS, *gathered])
+        placed = [Sharding.parse(entry["sharding"]).on(axes) for entry in packed.manifest["results"]]
+        self._gathered = [[(dim, along) for dim, along in enumerate(each.dims) if along] for each in placed]
+        groups = dict.fromkeys([*program.GROUPS, *(along for each in self._gathered for _, along in each)])
         rank = dist.get_rank() if dist.is_initialized() else 0
         mesh = RankMesh(program.MESH, list(groups), rank, timeout)
         source: Any = _Module(weights)
@@ -154,10 +162,10 @@ class _Ranks:
         return list(self._whole())
 
     def _whole(self) -> Iterator[Tensor]:
-        for entry, value in zip(self._step.manifest["results"], self._step.results, strict=True):
-            for dim, axes in enumerate(Sharding.parse(entry["sharding"]).dims):
-                if axes:
-                    value = self._step.mesh.all_gather(value, axes, dim).wait()
+        results = zip(self._step.manifest["results"], self._gathered, self._step.results, strict=True)
+        for entry, gathered, value in results:
+            for dim, axes in gathered:
+                value = self._step.mesh.all_gather(value, axes, dim).wait()
             yield value[tuple(slice(0, size) for size in entry["shape"])]
 
 
@@ -194,24 +202,10 @@ class _Simulated:
 
     def _cut(self, name: str, value: Tensor) -> list[Tensor]:
         entry = self._arguments[name]
-        whole = value.detach().reshape(entry["shape"]).to(self._dtype(name))
-        return shard_value(whole, Sharding.parse(entry["sharding"]), self.made.mesh)
-
-    def _dtype(self, name: str) -> torch.dtype:
-        from jogak.runtime.types import dtype_of
-
-        return dtype_of(self._arguments[name]["element"])
+        return argument_pieces(entry, value.detach().to(dtype_of(entry["element"])), self.made.mesh)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]:
         pieces = self.pieces | {name: self._cut(name, value) for name, value in inputs.items()}
         given = [{name: pieces[name][device] for name in self._arguments} for device in range(self.made.mesh.devices)]
         outputs = simulate(self._program, self.made.mesh, given).outputs
-        return [
-            unshard_value(
-                [each[number] for each in outputs],
-                Sharding.parse(entry["sharding"]),
-                self.made.mesh,
-                shape=entry["shape"],
-            )[0]
-            for number, entry in enumerate(self._results)
-        ]
+        return list(whole_results(self._results, outputs, self.made.mesh)[0].values())
