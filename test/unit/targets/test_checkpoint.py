@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,87 @@ def test_what_does_not_fit_is_named(folder: Path, tmp_path: Path) -> None:
     assert step.restore(tmp_path) == 0
     with pytest.raises(RunError, match="no complete checkpoint"):
         Checkpoint(tmp_path)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_checkpoint_that_was_just_written_stays(folder: Path, tmp_path: Path) -> None:
+    """Also one with a lower number than those that are there: of a run that began again in the same folder."""
+    step = jogak.load(folder)
+    for number in (10, 20, 5):
+        path = step.save(tmp_path, number, keep=2)
+        assert path.is_dir()
+    assert names(tmp_path) == ["step-00000005", "step-00000010", "step-00000020"]
+    step.save(tmp_path, 30, keep=2)
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
+    for keep in (0, -1):
+        with pytest.raises(RunError, match="keep at least 1"):
+            step.save(tmp_path, 40, keep=keep)
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
+
+
+class Killed(Exception):
+    """What stands for a kill."""
+
+
+def replaced(folder: Path, work: Path, moment: int) -> bool:
+    """Save number 1 twice; the second time the process is killed in front of its nth rename or removal.
+
+    Returns:
+        Whether it was done before that.
+    """
+    calls = 0
+
+    def watched(act: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                raise Killed
+            return act(*given, **named)
+
+        return call
+
+    step = jogak.load(folder)
+    step(**inputs(0))
+    step.save(work, 1)
+    step(**inputs(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", watched(Path.rename))
+        patch.setattr(shutil, "rmtree", watched(shutil.rmtree))
+        try:
+            step.save(work, 1)
+        except Killed:
+            return False
+    return True
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_it_or_the_new_one(folder: Path, tmp_path: Path) -> None:
+    first, second = (run_of(folder, steps) for steps in (1, 2))
+    for moment in count(1):
+        work = tmp_path / str(moment)
+        done = replaced(folder, work, moment)
+        again = jogak.load(folder)
+        assert again.restore(work) == 1
+        assert any(equal_states(again.state, each) for each in ([second] if done else [first, second]))
+        again.save(work, 2)
+        assert names(work) == ["step-00000001", "step-00000002"]
+        if done:
+            break
+    assert moment > 2
+
+
+def run_of(folder: Path, steps: int) -> dict[str, torch.Tensor]:
+    step = jogak.load(folder)
+    for number in range(steps):
+        step(**inputs(number))
+    return {name: value.clone() for name, value in step.state.items()}
+
+
+def equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 KILLED = """

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-00000010` with one safetensors file a rank and `index.json`, which says where every piece
 of every value lies. It is written under another name and takes its own when all ranks have finished, so that a process
-that ends at any moment leaves the checkpoints before it as they were.
+that ends at any moment leaves the checkpoints before it as they were. One that it replaces is moved aside for that
+moment, and counts for as long as there is no other of its number.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .values import Window, read_part, trimmed, window_of
 INDEX = "index.json"
 _PREFIX = "step-"
 _PARTIAL = ".partial-"
+_ASIDE = ".replaced-"
 _VERSION = 1
 
 
@@ -39,11 +41,16 @@ def save_checkpoint(step: Step, folder: Path, number: int, keep: int = 2) -> Pat
         step: whose state.
         folder: holds the checkpoints of a run; on a file system that all ranks see.
         number: of steps that are done.
-        keep: how many checkpoints stay.
+        keep: how many checkpoints stay, at least 1: those with the largest numbers, and in any case this one.
 
     Returns:
         The folder of the checkpoint.
+
+    Raises:
+        RunError: none would stay.
     """
+    if keep < 1:
+        raise RunError(f"keep={keep} would leave no checkpoint: keep at least 1")
     rank, final = step.mesh.rank, folder / f"{_PREFIX}{number:08d}"
     partial = folder / f"{_PARTIAL}{number:08d}"
     if rank == 0:
@@ -63,7 +70,8 @@ def save_checkpoint(step: Step, folder: Path, number: int, keep: int = 2) -> Pat
     if rank == 0:
         _publish(step, entries, list(state), partial, final, number)
         for old in _numbered(folder)[:-keep]:
-            shutil.rmtree(old)
+            if old != final:
+                _remove(old)
     step.mesh.meet()
     return final
 
@@ -75,10 +83,13 @@ def _publish(
     index = partial / INDEX
     index.write_text(json.dumps({"version": _VERSION, "steps": number, "tensors": tensors}, indent=1), encoding="utf-8")
     _sync(index)
+    aside = final.with_name(final.name.replace(_PREFIX, _ASIDE, 1))
     if final.exists():
-        shutil.rmtree(final)
+        final.rename(aside)
     partial.rename(final)
     _sync(final.parent)
+    if aside.exists():
+        shutil.rmtree(aside)
 
 
 def _describe(entry: Mapping[str, Any], axes: Mapping[str, int]) -> dict[str, Any]:
@@ -117,14 +128,34 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, so that nobody takes what is left of it for one when this is interrupted."""
+    doomed = path.with_name(f"{_PARTIAL}{path.name}")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def _clear(folder: Path) -> None:
-    """Remove what an interrupted run left."""
+    """Remove what an interrupted run left, and put back what it had moved aside."""
     for path in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(path)
+    for path in folder.glob(f"{_ASIDE}*"):
+        final = _final_of(path)
+        if final.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(final)
+
+
+def _final_of(aside: Path) -> Path:
+    return aside.with_name(aside.name.replace(_ASIDE, _PREFIX, 1))
 
 
 def _numbered(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / INDEX).is_file())
+    """The complete checkpoints by number; one that was moved aside counts where its place is still empty."""
+    aside = {_final_of(path): path for path in folder.glob(f"{_ASIDE}*")}
+    found = aside | {path: path for path in folder.glob(f"{_PREFIX}*")}
+    return [found[final] for final in sorted(found) if (found[final] / INDEX).is_file()]
 
 
 def latest(folder: Path) -> Path | None:
