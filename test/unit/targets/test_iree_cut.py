@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jogak.targets.iree.cut import GRAIN, Node, crossing, cut
+from jogak.targets.iree.cut import GRAIN, Node, crossing, cut, read_outside
 
 
 def chain(kinds: str) -> list[Node]:
@@ -67,9 +67,11 @@ def test_every_step_runs_once_behind_what_it_reads(nodes: list[Node]) -> None:
 @settings(deadline=None)
 @given(programs())
 def test_a_function_reads_what_others_make(nodes: list[Node]) -> None:
-    for part in cut(nodes):
-        later = frozenset(value for other in nodes for value in other.operands)
-        reads, writes = crossing(nodes, part, later)
+    parts, returned = cut(nodes), [len(nodes) - 1]
+    outside = read_outside(nodes, parts, returned)
+    for part in parts:
+        later = {value for number, other in enumerate(nodes) if number not in part for value in other.operands}
+        reads, writes = crossing(nodes, part, outside)
         made = {value for number in part for value in nodes[number].results}
         assert made.isdisjoint(reads)
-        assert set(writes) == made & later
+        assert set(writes) == made & later.union(returned)

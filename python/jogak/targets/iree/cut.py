@@ -99,14 +99,32 @@ def cut(nodes: Sequence[Node]) -> list[list[int]]:
     return cutter.parts
 
 
-def crossing(nodes: Sequence[Node], part: Sequence[int], later: frozenset[int]) -> tuple[list[int], list[int]]:
+def read_outside(nodes: Sequence[Node], parts: Sequence[Sequence[int]], results: Sequence[int]) -> frozenset[int]:
+    """The values that another part than their own reads, or that the program returns.
+
+    Args:
+        parts: of the program.
+        results: the values that the program returns.
+    """
+    home = {value: at for at, part in enumerate(parts) for number in part for value in nodes[number].results}
+    read = {
+        value
+        for at, part in enumerate(parts)
+        for number in part
+        for value in nodes[number].operands
+        if home.get(value) != at
+    }
+    return frozenset(read.union(results))
+
+
+def crossing(nodes: Sequence[Node], part: Sequence[int], outside: frozenset[int]) -> tuple[list[int], list[int]]:
     """What a function reads from outside, and which of its values are read outside.
 
     Args:
         part: the steps of the function.
-        later: values that other parts read, or that the program returns.
+        outside: the values that `read_outside` finds.
     """
     made = [value for number in part for value in nodes[number].results]
     inside = set(made)
     reads = dict.fromkeys(value for number in part for value in nodes[number].operands if value not in inside)
-    return list(reads), [value for value in made if value in later]
+    return list(reads), [value for value in made if value in outside]

@@ -24,7 +24,7 @@ from jogak.runtime.grid import Grid, read_collective, read_mesh
 from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.types import TensorType
 from jogak.targets.distributed.schedule import overlap
-from jogak.targets.iree.cut import Node, crossing, cut
+from jogak.targets.iree.cut import Node, crossing, cut, read_outside
 from jogak.targets.iree.functions import FunctionBuilder
 
 _ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", "util.optimization_barrier"}
@@ -148,13 +148,15 @@ def segment(module: ir.Module, program: Program) -> Segmented:
     nodes = [_node(step) for step in ordered]
     parts = cut(nodes)
     builder = FunctionBuilder(module.context, reading.values, reading.numbers, reading.ambient, reading.grid)
+    outside = read_outside(nodes, parts, results)
     steps: list[CallStep | CollectiveStep] = []
     for part in parts:
         first = ordered[part[0]]
         if isinstance(first, CollectiveStep):
             steps.append(first)
         else:
-            steps.append(_call(builder, reading, ordered, nodes, parts, part, results))
+            reads, writes = crossing(nodes, part, outside)
+            steps.append(_call(builder, reading, [ordered[number] for number in part], reads, writes))
     return Segmented(read, liveness.plan(steps, results), builder.text())
 
 
@@ -172,18 +174,10 @@ def _renumbered(program: Program, results: Sequence[int]) -> Program:
 
 
 def _call(
-    builder: FunctionBuilder,
-    reading: _Reading,
-    ordered: Sequence[Any],
-    nodes: Sequence[Node],
-    parts: Sequence[Sequence[int]],
-    part: Sequence[int],
-    results: Sequence[int],
+    builder: FunctionBuilder, reading: _Reading, steps: Sequence[Any], reads: Sequence[int], writes: Sequence[int]
 ) -> CallStep:
-    others = {value for other in parts if other is not part for number in other for value in nodes[number].operands}
-    reads, writes = crossing(nodes, part, frozenset(others | set(results)))
-    ops = [ordered[number].op for number in part]
+    ops = [step.op for step in steps]
     barriers = [RECOMPUTE_OF in op.attributes for op in ops]
     name, axes = builder.add(ops, barriers, reads, writes)
     types = tuple(reading.cache.type(reading.values[number].type) for number in writes)
-    return CallStep(name, axes, types, tuple(reads), tuple(writes), ordered[part[0]].location)
+    return CallStep(name, axes, types, tuple(reads), tuple(writes), steps[0].location)

@@ -24,7 +24,7 @@ def overwrite(graph: fx.Graph, is_fresh: Fresh) -> None:
 
     Args:
         graph: of a kernel; `meta["is"]` of each node holds its shape and dtype.
-        is_fresh: whether a call surely puts its result into new memory.
+        is_fresh: whether a node's memory may be overwritten: it is surely new, or was given for that.
     """
     for node in list(graph.nodes):
         if node.op != "call_function" or node.kwargs:
@@ -50,8 +50,7 @@ def _target(node: fx.Node, is_fresh: Fresh) -> fx.Node | None:
     for operand in candidates:
         if not isinstance(operand, fx.Node) or len(operand.users) != 1 or list(node.args).count(operand) != 1:
             continue
-        owned = is_fresh(operand) or (operand.op == "call_method" and str(operand.target).endswith("_"))
-        if owned and None not in node.meta["is"] and operand.meta["is"] == node.meta["is"]:
+        if is_fresh(operand) and None not in node.meta["is"] and operand.meta["is"] == node.meta["is"]:
             return operand
     return None
 
