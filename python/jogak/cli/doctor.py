@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TYPE_CHECKING
 
-from jogak.errors import EXIT_OK, EXIT_USER
+from jogak.errors import EXIT_OK, EXIT_USER, JogakError
+
+if TYPE_CHECKING:
+    from jogak.targets.target import Target
 
 
 def doctor() -> int:
@@ -14,13 +18,15 @@ def doctor() -> int:
         requirement, _, marker = line.partition(";")
         if "extra" not in marker:
             problems += _check_package(requirement.strip())
-    print(_iree())
     from jogak.ir.context import new_context
     from jogak.registry import default_registry
 
     new_context()
+    registry = default_registry()
     print("ok       MLIR context with every dialect")
-    print(f"ok       {len(default_registry().passes())} passes from {len(default_registry().plugins)} plug-ins")
+    print(f"ok       {len(registry.passes())} passes from {len(registry.plugins)} plug-ins")
+    for name in sorted(registry.targets()):
+        print(_told(name, registry.target(name)))
     return EXIT_USER if problems else EXIT_OK
 
 
@@ -40,9 +46,10 @@ def _check_package(requirement: str) -> int:
     return 0
 
 
-def _iree() -> str:
-    """Whether the optional target iree can be used."""
+def _told(name: str, target: Target) -> str:
+    """Whether a target can be used; none of them has to be."""
     try:
-        return f"ok       the target iree: iree-base-compiler {version('iree-base-compiler')}"
-    except PackageNotFoundError:
-        return "optional the target iree is not installed: pip install 'jogak[iree]'"
+        target.require()
+    except JogakError as error:
+        return f"optional target {name}: {error.message}: {error.hint}"
+    return f"ok       target {name}"

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import jsonschema
@@ -285,6 +286,22 @@ def test_doctor_finds_a_good_installation(jogak):
     ran = jogak("doctor")
     assert ran.code == 0, ran.out
     assert "ok       torch " in ran.out
+    assert "ok       target sim\n" in ran.out
+
+
+def test_doctor_says_what_a_target_lacks(jogak, monkeypatch):
+    from jogak.targets.iree import compiler
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(compiler, "version", missing)
+    ran = jogak("doctor")
+    assert ran.code == 0
+    for name in ("iree", "iree-cuda"):
+        assert f"optional target {name}: " in ran.out
+    assert "iree-base-compiler, which is not installed: pip install 'jogak[iree]'" in ran.out
+    assert "ok       target torch\n" in ran.out
 
 
 def test_help_names_every_command(jogak):
