@@ -18,14 +18,11 @@ from jogak.memory.attributes import ARENA
 from jogak.memory.reading import bytes_of, read_tape
 from jogak.memory.tape import lay_out
 from jogak.report.summary import size
+from jogak.runtime.kinds import COMMUNICATION, HALO
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import is_free
 from jogak.sharding.rules import tensor_operands
 
-COUNTED = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "update_halo")
-"""Collectives that move data between devices; a slice is local."""
-HALO = "halo"
-"""The name of the kind of `shard.update_halo`: an exchange of margins with the neighbours."""
 _FREE = {"tensor.empty", "arith.constant", "func.return", "shard.process_multi_index"}
 
 
@@ -75,7 +72,7 @@ class Promise:
 def as_collective(op: ir.Operation, mesh: Mesh) -> Collective | None:
     """An op as a collective that moves data; None when it is none."""
     dialect, _, kind = op.name.partition(".")
-    if dialect != "shard" or kind not in COUNTED:
+    if dialect != "shard" or kind not in COMMUNICATION:
         return None
     if kind == "update_halo":
         return _halo(op, mesh)

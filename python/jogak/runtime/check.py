@@ -212,7 +212,7 @@ def check_run(
     chosen = precision or ("f64" if stateful and narrow == "f32" else "declared")
     computed = "f64" if chosen == "f64" else narrow
     values = load_values(folder, manifest)
-    given = {name: value.clone() for name, value in values.items()}
+    given = {name: value.clone() for name, value in values.items()}  # whatever a target does to them
     run: Executed = execute(given, chosen) if execute else simulate_folder(folder, manifest, chosen, given)
 
     def reference(precision: str) -> dict[str, Tensor]:

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jogak.runtime.kinds import KINDS
 from jogak.runtime.program import CollectiveStep
-
-KINDS = {"send": "send_recv", "update_halo": "halo"}
-"""Names of kinds where they differ from the op's; a transfer is counted at the `send`."""
 
 NOT_COUNTED = frozenset(
     ["all_slice", "recv", "process_multi_index", "process_linear_index", "grid_shape", "neighbors_linear_indices"]

@@ -48,7 +48,5 @@ class Simulator:
         if request.options:
             option = " ".join(request.options)
             raise JogakError("the simulator has no such option", where=option, hint="add --target torch, or drop it")
-        done = simulate_folder(
-            folder, manifest, request.precision, {name: each.clone() for name, each in values.items()}
-        )
+        done = simulate_folder(folder, manifest, request.precision, values)
         return Execution(done.results, done.disagreement, done.collectives)

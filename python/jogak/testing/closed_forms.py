@@ -66,9 +66,9 @@ def behind_reshapes() -> Built:
     return Product(reshaped=True), (torch.empty(128, 32, 64), torch.empty(32, 64, 128))
 
 
-def all_reduce(bytes_: int, devices: int = 4) -> float:
-    """Alpa's price of an all-reduce with alpha = beta = 1."""
-    return 1 + 2 * (devices - 1) / devices * bytes_ + 0.01
+def all_reduce(bytes_: float, devices: int = 4, latency: float = 1.0, bandwidth: float = 1.0) -> float:
+    """Alpa's price of an all-reduce; its alpha is the latency, its beta one over the bandwidth."""
+    return latency + 2 * (devices - 1) / devices * bytes_ / bandwidth + 0.01
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from jogak.errors import JogakError
 from jogak.report.manifest import MANIFEST
-from jogak.runtime.counts import KINDS, Counter, summarize, to_json
+from jogak.runtime.counts import Counter, summarize, to_json
+from jogak.runtime.kinds import COMMUNICATION, KINDS
 from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.sharded import whole_results
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.folder import RUN, device_program
 from jogak.targets.distributed.launch import launch
 from jogak.targets.distributed.rank.step import DEVICE
-from jogak.targets.distributed.schedule import COMMUNICATION
 from jogak.targets.target import Execution, Request
 
 Write = Callable[[Path], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jogak.runtime import liveness
+from jogak.runtime.kinds import COMMUNICATION
 from jogak.runtime.liveness import AnyStep, Unit
 from jogak.runtime.program import CollectiveStep
 
@@ -13,8 +14,6 @@ REACH = 32
 
 Without an end, every optimizer update would move behind the whole backward pass, and all gradients would be alive.
 """
-COMMUNICATION = frozenset(["all_reduce", "reduce_scatter", "all_gather", "all_to_all", "update_halo"])
-"""Collectives that are started, run in the background and are waited for."""
 
 
 def starts_communication(step: Unit) -> bool:
