@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,9 +28,10 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", 
 QUICK = ["-m", "not slow", "--ignore", "test/models", "--ignore", "test/plugin"]
 
 
-def run(title: str, command: list[str], lit_output: str) -> tuple[int, str]:
-    """Run one tool in the source tree, showing its output; returns its exit code and the output."""
-    print(f"== {title}: {' '.join(command)}", flush=True)
+def run(title: str, command: list[str], lit_output: str, shown: bool = True) -> tuple[int, str]:
+    """Run one tool in the source tree, showing its output as it comes; returns its exit code and the output."""
+    if shown:
+        print(f"== {title}: {' '.join(command)}", flush=True)
     path = os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "JOGAK_LIT_OUTPUT": lit_output, "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"OMP_NUM_THREADS": "1"}  # two test processes on two cores
@@ -38,8 +40,8 @@ def run(title: str, command: list[str], lit_output: str) -> tuple[int, str]:
     )
     lines = []
     for line in process.stdout or ():
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        if shown:
+            print(line, end="", flush=True)
         lines.append(line)
     return process.wait(), "".join(lines)
 
@@ -58,16 +60,23 @@ def main() -> int:
         "format": [str(SCRIPTS / "ruff"), "format", "--check", "."],
         "mypy": [str(SCRIPTS / "mypy")],
         "docs": [sys.executable, "-m", "jogak.report.docs", "--check"],
+    }
+    suites = {
         "lit": [str(SCRIPTS / "lit"), "-sv", str(ROOT / "test" / "lit")],
         "pytest": [*PYTEST, *(QUICK if quick else [])],
     }
     passed = failed = 0
-    with tempfile.TemporaryDirectory(prefix="jogak-lit-") as lit_output:
-        for title, command in checks.items():
-            code, output = run(title, command, lit_output)
-            is_suite = title in ("pytest", "lit")
-            passed += count("passed", output) if is_suite else int(not code)
-            failed += max(count("failed", output) if is_suite else 0, int(bool(code)))
+    with tempfile.TemporaryDirectory(prefix="jogak-lit-") as lit_output, ThreadPoolExecutor(1) as beside:
+        # each check uses one core: they run one after the other beside lit, and are shown when it is done
+        checked = {title: beside.submit(run, title, checks[title], lit_output, shown=False) for title in checks}
+        results = {"lit": run("lit", suites["lit"], lit_output)}
+        for title, future in checked.items():
+            results[title] = future.result()
+            print(f"== {title}: {' '.join(checks[title])}\n{results[title][1]}", end="", flush=True)
+        results["pytest"] = run("pytest", suites["pytest"], lit_output)
+    for title, (code, output) in results.items():
+        passed += count("passed", output) if title in suites else int(not code)
+        failed += max(count("failed", output) if title in suites else 0, int(bool(code)))
     print(f"{passed} passed, {failed} failed")
     return int(failed > 0)
 

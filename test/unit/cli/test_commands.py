@@ -63,6 +63,7 @@ def test_manifest_fits_its_schema(request, fixture, root):
     jsonschema.validate(manifest_of(request.getfixturevalue(fixture)), schema)
 
 
+@pytest.mark.slow
 def test_two_compilations_give_the_same_bytes(compiled, tmp_path):
     command = [sys.executable, "-m", "jogak.cli.main", "compile", MLP, "--train", "adamw", "--mesh", "data=2,model=2"]
     more = ["--shard", "layers.0.weight=[model, _]", "-o", str(tmp_path / "out")]

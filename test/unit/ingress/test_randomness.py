@@ -121,6 +121,7 @@ def step_of(model: str, memory: str) -> tuple[str, tuple[Tensor, ...]]:
     return str(made.device), simulate(program, made.mesh, [inputs]).outputs[0]
 
 
+@pytest.mark.slow
 def test_recomputed_masks_are_the_same(model):
     free, expected = step_of(model, "auto")
     tight, found = step_of(model, "min")

@@ -143,6 +143,7 @@ def test_every_op_comes_once_for_each_micro_batch_and_the_update_once() -> None:
     assert not updates
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_told() -> None:
     _, (told,) = in_micro_batches(BATCH_NORMALIZATION, 2)
     assert "meet before their ends" in told.message

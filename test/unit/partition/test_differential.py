@@ -16,6 +16,7 @@ from jogak.testing.random_ops import OPS, random_program
 from jogak.testing.random_programs import Builder
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32), st.integers(1, 8))
 def test_partitioned_equals_whole(seed, ops):

@@ -17,7 +17,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["gpt2", pytest.param("resnet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["inference", "sgd", "adamw"])
 def test_equals_pytorch(model: str, kind: str) -> None:
     """In f64, where Adam's division by the gradient's magnitude does not blow up rounding noise."""

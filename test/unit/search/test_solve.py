@@ -65,6 +65,7 @@ def test_a_problem_without_nodes_costs_nothing() -> None:
     assert (solution.cost, solution.lower_bound, solution.choice) == (0, 0, ())
 
 
+@pytest.mark.slow
 def test_large_problem_reports_valid_cost_and_bound_under_the_limit() -> None:
     problem = layered_problem(150, 14_000)
     steps: list[Progress] = []
