@@ -22,11 +22,11 @@ from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE
 from jogak.registry import default_registry
-from jogak.report.summary import duration
 from jogak.sharding.annotation import read_arguments
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
 from jogak.testing.experts import PLANS, expert_seeds
+from jogak.text import duration
 
 MODELS: Mapping[str, str] = {
     "gpt2": "zoo:gpt2?batch=64",

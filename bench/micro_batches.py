@@ -25,9 +25,9 @@ from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE, micro_batch_pipeline
 from jogak.registry import default_registry
-from jogak.report.summary import duration, size
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
+from jogak.text import duration, size
 
 OPTIONS = ImportOptions(Optimizer("adamw"))
 

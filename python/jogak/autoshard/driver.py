@@ -19,11 +19,11 @@ from jogak.ir.diagnostics import fail
 from jogak.ir.grid import declare_mesh
 from jogak.ir.module import main_function
 from jogak.plugin import RuleFunction
-from jogak.report.summary import duration
 from jogak.sharding.annotation import read_arguments, read_constraints, write_constraints
 from jogak.sharding.constraints import Constraint, Seed, axes_of, resolve, settle
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, read_graph
+from jogak.text import duration
 
 Realize = Callable[[ir.Module, Mesh], Measured]
 """What becomes of an annotated program: partitioned and made to fit. It may change the module."""

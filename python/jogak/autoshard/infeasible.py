@@ -6,7 +6,7 @@ import numpy as np
 
 from jogak.autoshard.model import Model
 from jogak.autoshard.solving import Outcome
-from jogak.report.summary import size
+from jogak.text import size
 
 _SHOWN = 5
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jogak.autoshard.meshes import Found
-from jogak.report.summary import duration, size
+from jogak.text import duration, size
 
 SHARES = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
 """Shares of the memory of activations that plans are searched with."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from jogak.autoshard.folding import Folding
 from jogak.autoshard.strategies import kept_of, op_strategies, operands_of, placements, results_of
-from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node, Value
+from jogak.cost.element import element_size
+from jogak.sharding.graph import Graph, Node, Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.rule import Factor, FactorKind, OpShardingRule
 from jogak.sharding.sharding import Sharding
@@ -336,7 +337,7 @@ def is_free(site: OpSite) -> bool:
 
 def bytes_of(value: Value) -> int:
     """Bytes of one element of a value."""
-    return ELEMENT_BYTES.get(value.element, 4)
+    return element_size(value.element)
 
 
 def local_bytes(value: Value, placed: Sharding, mesh: Mesh) -> int:

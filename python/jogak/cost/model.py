@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Protocol
 
 from jogak.cost.collectives import Formula, formulas
+from jogak.cost.element import element_size
 from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.cost.machine import Machine
 from jogak.errors import unknown_name
 from jogak.registry import Registry
-from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 
 ROOFLINE = "roofline"
@@ -101,7 +101,7 @@ class Roofline:
 
     def kernel(self, element: str, flops: float, bytes_: float, arithmetic: Arithmetic = PLAIN) -> float:
         machine, form = self.machine, arithmetic.form
-        width = ELEMENT_BYTES.get(element, 4)
+        width = element_size(element)
         iterations = flops / arithmetic.operations if arithmetic.operations else bytes_ / (2 * width)
         special = arithmetic.special * iterations / machine.device.special_rate
         busy = flops / machine.rate(element, form)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch_mlir import ir
 
+from jogak.cost.element import element_size
 from jogak.ir.structured import Structured, element_of, shape_of
-from jogak.sharding.graph import ELEMENT_BYTES
 
 _OUTPUTS = {"tm_tensor.scatter", "tm_tensor.scan", "tm_tensor.sort", "tm_tensor.topk"}
 """Ops with output operands, whose results lie where these lay."""
@@ -56,9 +56,9 @@ def _is(value: ir.Value, other: ir.Value | None) -> bool:
 
 def _same_size(operand: Operand, result: ir.Value) -> bool:
     """Whether an operand is the whole of its memory, and the result takes as much, element by element."""
-    width = ELEMENT_BYTES.get(element_of(result), 4)
+    width = element_size(element_of(result))
     whole = [_elements(operand.value), _elements(operand.source)]
-    return whole == [_elements(result)] * 2 and width == ELEMENT_BYTES.get(element_of(operand.source), 4)
+    return whole == [_elements(result)] * 2 and width == element_size(element_of(operand.source))
 
 
 def _elements(value: ir.Value) -> int:

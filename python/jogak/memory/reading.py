@@ -8,10 +8,10 @@ from math import prod
 
 from torch_mlir import ir
 
+from jogak.cost.element import element_size
 from jogak.ir.structured import Structured, element_of, is_tensor, is_view, region_values, shape_of
 from jogak.memory.overwrite import Operand, overwritable
 from jogak.memory.tape import Step, Tape, padded
-from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.reading import result_attributes
 
 _KEEPS_SPLAT = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.cast"}
@@ -58,7 +58,7 @@ class TapeReading:
 
 def bytes_of(value: ir.Value) -> int:
     """Bytes of a tensor value on a device; 0 for a scalar."""
-    return ELEMENT_BYTES.get(element_of(value), 4) * prod(shape_of(value)) if is_tensor(value) else 0
+    return element_size(element_of(value)) * prod(shape_of(value)) if is_tensor(value) else 0
 
 
 def read_tape(function: ir.Operation, seconds: Seconds = lambda op: 0.0) -> TapeReading:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from torch_mlir import ir
 from torch_mlir.dialects import arith, linalg, tensor
 
+from jogak.cost.element import element_size
 from jogak.cost.model import CostModel
 from jogak.ir.build import is_identity, tensor_type
 from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
@@ -32,7 +33,7 @@ from jogak.sharding.annotation import (
     read_strategy,
 )
 from jogak.sharding.assignment import assign
-from jogak.sharding.graph import ELEMENT_BYTES, Node
+from jogak.sharding.graph import Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.projection import project
 from jogak.sharding.reading import Reading, is_free, read_graph
@@ -253,7 +254,7 @@ class _Partitioner:
     def _bring(self, place: _Place, wanted: Sharding, cause: str) -> ir.Value:
         if wanted in place.copies:
             return place.copies[wanted]
-        size = ELEMENT_BYTES.get(place.element, 4)
+        size = element_size(place.element)
         routes = [
             (route(source, wanted, place.shape, size, self.mesh, self.cost), number, source)
             for number, source in enumerate(place.copies)

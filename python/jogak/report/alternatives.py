@@ -15,9 +15,9 @@ from jogak.autoshard.solving import Effort, Outcome, solve_model
 from jogak.configuration import Configuration
 from jogak.registry import registry_of
 from jogak.report.prices import cost_of
-from jogak.report.summary import duration, size
 from jogak.sharding.annotation import read_constraints
 from jogak.sharding.reading import read_graph
+from jogak.text import duration, size
 
 _SHOWN = 6
 _SECONDS = 5.0

@@ -14,8 +14,8 @@ from jogak.memory.reading import bytes_of
 from jogak.partition.optimize.collectives import cause_of
 from jogak.report.families import family, template_of
 from jogak.report.promise import Collective, collectives_of
-from jogak.report.summary import size
 from jogak.sharding.mesh import Mesh
+from jogak.text import size
 
 _CONCAT = "tensor.concat"
 _SLICE = "tensor.extract_slice"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jogak.report.families import family, template_of
-from jogak.report.summary import duration, size
+from jogak.text import duration, size
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

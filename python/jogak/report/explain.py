@@ -17,7 +17,6 @@ from jogak.report.alternatives import Searched, alternatives, search_again
 from jogak.report.communication import alike
 from jogak.report.families import family, template_of
 from jogak.report.manifest import file_of
-from jogak.report.summary import size
 from jogak.sharding.annotation import read_constraints, read_shardings
 from jogak.sharding.graph import Graph
 from jogak.sharding.mesh import Mesh
@@ -26,6 +25,7 @@ from jogak.sharding.propagation import propagate
 from jogak.sharding.reading import read_graph
 from jogak.sharding.sharding import Sharding
 from jogak.sharding.telling import describe_conflicts, describe_overruled
+from jogak.text import size
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jogak.report.summary import size
+from jogak.text import size
 
 _WIDTH, _HEIGHT, _LEFT, _BELOW, _AROUND = 640, 360, 64, 48, 16
 _TICKS = 5

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch_mlir import ir
 
+from jogak.cost.element import element_size
 from jogak.errors import JogakError
 from jogak.ir.module import main_function, print_module
 from jogak.ir.structured import element_of, shape_of
 from jogak.report.promise import Promise
 from jogak.sharding.annotation import SHARDING, read_arguments
-from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import argument_attributes, result_attributes
 from jogak.sharding.sharding import Sharding
@@ -129,7 +129,7 @@ def _padding(function: ir.Operation, mesh: Mesh) -> dict[str, Any]:
     for value, attributes in zip(function.regions[0].blocks[0].arguments, argument_attributes(function), strict=True):
         shape = shape_of(value)
         sharding = _sharding(attributes, len(shape), mesh)
-        width = ELEMENT_BYTES.get(element_of(value), 4)
+        width = element_size(element_of(value))
         own = prod(sharding.padded_shape(shape, mesh))
         held += own * width
         added += (own - prod(shape)) * width

@@ -23,10 +23,10 @@ from jogak.report.manifest import dump, file_of
 from jogak.report.output import write_text
 from jogak.report.prices import cost_of
 from jogak.report.promise import as_collective, kernel_seconds, seconds_of
-from jogak.report.summary import duration, size
 from jogak.report.timeline import KERNELS, MEASURED, Event, chrome_trace
 from jogak.runtime.reader import read_with_ops
 from jogak.sharding.mesh import Mesh
+from jogak.text import duration, size
 
 PROFILE = "profile.json"
 _START = re.compile(r"^    (\w+) = mesh\.(?!all_slice|position|rank)(\w+)\(")

@@ -17,11 +17,11 @@ from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor
 from jogak.memory.attributes import ARENA
 from jogak.memory.reading import bytes_of, read_tape
 from jogak.memory.tape import lay_out
-from jogak.report.summary import size
 from jogak.runtime.kinds import COMMUNICATION, HALO
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import is_free
 from jogak.sharding.rules import tensor_operands
+from jogak.text import size
 
 _FREE = {"tensor.empty", "arith.constant", "func.return", "shard.process_multi_index"}
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jogak.text import duration, size
+
 if TYPE_CHECKING:
     from jogak.autoshard.solving import State
     from jogak.compiler import Compilation
@@ -14,25 +16,6 @@ if TYPE_CHECKING:
 
 _LISTED = 8
 """Kinds of ops without a full rule that are printed."""
-
-
-def size(count: float) -> str:
-    """Bytes for people: `3.2 MiB`."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB"):
-        count /= 1024
-        if count < 1024:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} GiB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: `3.20 ms`."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.2f} {unit}"
-    return f"{seconds * 1e6:.1f} us"
 
 
 def search_state(mesh: Mesh, others: float | None, state: State) -> str:

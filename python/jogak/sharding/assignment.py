@@ -12,9 +12,10 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
+from jogak.cost.element import element_size
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
-from jogak.sharding.graph import ELEMENT_BYTES, Graph, Node, Value
+from jogak.sharding.graph import Graph, Node, Value
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import local_size
 from jogak.sharding.projection import Assignment, Axes, is_expressible, project
@@ -153,7 +154,7 @@ def exchange_seconds(node: Node, assignment: Assignment, values: Sequence[Value]
             if value is None or made is None:
                 continue
             placed = node.rule.placement(node.rule.operands[window.operand], assignment)
-            held = prod(placed.local_shape(values[value].shape, mesh)) * ELEMENT_BYTES.get(values[value].element, 4)
+            held = prod(placed.local_shape(values[value].shape, mesh)) * element_size(values[value].element)
             piece = window.extent if window.whole else local_size(window.extent, mesh.size(axes))
             if made.low or made.high:
                 seconds += cost.collective("send", axes, held * (made.low + made.high) / piece)
@@ -172,7 +173,7 @@ def local_share(node: Node, assignment: Assignment, mesh: Mesh) -> float:
 
 def _local_bytes(value: int, sharding: Sharding, graph: Graph, mesh: Mesh) -> int:
     entry = graph.values[value]
-    return prod(sharding.local_shape(entry.shape, mesh)) * ELEMENT_BYTES.get(entry.element, 4)
+    return prod(sharding.local_shape(entry.shape, mesh)) * element_size(entry.element)
 
 
 def _element(node: Node, graph: Graph) -> str:
@@ -186,4 +187,4 @@ def move(value: int, source: Sharding, target: Sharding, graph: Graph, mesh: Mes
     if source == target:
         return 0.0
     shape, element = graph.values[value].shape, graph.values[value].element
-    return route(source, target, shape, ELEMENT_BYTES.get(element, 4), mesh, cost).seconds
+    return route(source, target, shape, element_size(element), mesh, cost).seconds

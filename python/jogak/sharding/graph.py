@@ -11,14 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+from jogak.cost.element import element_size
 from jogak.cost.kernel import PLAIN, Arithmetic
 from jogak.sharding.rule import Dims, OpShardingRule
-
-ELEMENT_BYTES = {
-    "f64": 8, "i64": 8, "index": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "ui8": 1, "i1": 1,
-    "f8E4M3FN": 1, "f8E5M2": 1,
-}  # fmt: skip
-"""Bytes of one element as devices store it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Value:
     @property
     def bytes(self) -> int:
         """Size of the whole value in bytes."""
-        return prod(self.shape) * ELEMENT_BYTES.get(self.element, 4)
+        return prod(self.shape) * element_size(self.element)
 
 
 @dataclass(frozen=True)

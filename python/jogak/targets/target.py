@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jogak.report.summary import size
+from jogak.text import size
 
 if TYPE_CHECKING:
     from torch import Tensor

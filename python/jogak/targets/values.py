@@ -10,9 +10,9 @@ from jogak.configuration import Configuration
 from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
 from jogak.registry import registry_of
 from jogak.report.manifest import build_manifest
-from jogak.report.summary import size
 from jogak.runtime.types import dtype_of
 from jogak.runtime.values import seeded_values
+from jogak.text import size
 
 if TYPE_CHECKING:
     from jogak.compiler import Compilation

@@ -24,7 +24,6 @@ from jogak.ir.pipelines import NORMALIZE
 from jogak.report.manifest import load_manifest
 from jogak.report.output import write_output
 from jogak.report.profile import write_profile
-from jogak.report.summary import duration, size
 from jogak.runtime.values import load_values
 from jogak.sharding.annotation import read_arguments
 from jogak.sharding.mesh import Mesh
@@ -33,6 +32,7 @@ from jogak.sharding.sharding import Sharding
 from jogak.targets.target import Request
 from jogak.targets.torch.target import Torch
 from jogak.testing.experts import expert_seeds
+from jogak.text import duration, size
 
 MODELS: Mapping[str, tuple[str, str]] = {
     "gpt": ("zoo:gpt2?layers=2&heads=4&width=256&vocab=4096&context=128&sequence=128&batch=8", "adamw"),

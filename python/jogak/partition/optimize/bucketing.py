@@ -16,6 +16,7 @@ from functools import cmp_to_key
 
 from torch_mlir import ir
 
+from jogak.cost.element import element_size
 from jogak.cost.model import CostModel
 from jogak.ir.rewrite.build import top_level
 from jogak.ir.structured import element_of, is_tensor, region_values
@@ -30,7 +31,6 @@ from jogak.partition.optimize.collectives import (
     size_of,
 )
 from jogak.partition.optimize.packing import emit_bucket, gathered_groups, lead_of, needs_transpose
-from jogak.sharding.graph import ELEMENT_BYTES
 from jogak.sharding.mesh import Mesh
 
 _AHEAD = 32
@@ -251,7 +251,7 @@ def _only_for_results(ops: Sequence[ir.Operation]) -> set[int]:
 
 
 def _bytes(op: ir.Operation) -> int:
-    return max(size_of(op.operands[0]), size_of(op.results[0])) * ELEMENT_BYTES.get(element_of(op.operands[0]), 4)
+    return max(size_of(op.operands[0]), size_of(op.results[0])) * element_size(element_of(op.operands[0]))
 
 
 def _can_wait(op: ir.Operation) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
+from jogak.cost.element import element_size
 from jogak.report.communication import Alike
 from jogak.report.families import family, template_of
 from jogak.report.page import charts
 from jogak.report.page.html import Cell, Section, cards, number, paragraph, table
-from jogak.report.summary import duration, size
-from jogak.sharding.graph import ELEMENT_BYTES
+from jogak.text import duration, size
 
 Manifest = Mapping[str, Any]
 _LISTED = 40
@@ -47,7 +47,7 @@ def plan(manifest: Manifest) -> Section:
 
 def _argument(members: Sequence[Mapping[str, Any]]) -> list[Cell]:
     first = members[0]
-    each = prod(first["local_shape"]) * ELEMENT_BYTES.get(first["element"], 4)
+    each = prod(first["local_shape"]) * element_size(first["element"])
     split = any(part.strip(" _") for part in first["sharding"].strip("[]").split(","))
     return [
         Cell(family([member["name"] for member in members]), code=True),
