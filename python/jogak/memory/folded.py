@@ -8,7 +8,7 @@ tell those of the whole (`ShortTape.whole_live`), and to one of the whole tape, 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -137,7 +137,7 @@ class FoldedPlans:
     def _view(self, unfolded: Unfolded) -> View:
         found = trace(self.arrays, unfolded.sequence)
         whole = self.short.whole_live(found.live, unfolded.first)
-        return View(unfolded.sequence.tolist(), replace(found, live=whole))
+        return View(unfolded.sequence.tolist(), found._replace(live=whole))
 
     def insert(self, plan: Pattern, move: Move) -> tuple[Pattern, float] | None:
         """The pattern with a move of one layer in every layer."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from jogak.memory.tape import Tape
 from jogak.search.jit import Bools, Ints, kernel
 
-_I = "i8[::1]"
 
-
-@dataclass(frozen=True)
-class Arrays:
+class Arrays(NamedTuple):
     """A tape as compressed rows: reads and writes of each step, and for each write what it may be written over."""
 
     read_start: Ints
@@ -28,8 +25,7 @@ class Arrays:
     result: Bools
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(NamedTuple):
     """What happens along a sequence; computations of values (instances) are numbered, arguments first.
 
     Attributes:
@@ -72,19 +68,14 @@ def trace(arrays: Arrays, sequence: Sequence[int] | Ints) -> Trace:
     made = arrays.arguments + int(np.sum(arrays.write_start[order + 1] - arrays.write_start[order]))
     live = np.zeros(len(order) + 2, dtype=np.int64)
     value, first, last = (np.full(made, -1, dtype=np.int64) for _ in range(3))
-    a = arrays
-    _trace(
-        order, a.read_start, a.read, a.write_start, a.write, a.reuse_start, a.reuse, a.sizes, a.arguments, a.result,
-        live, value, first, last,
-    )  # fmt: skip
+    _trace(order, arrays, Trace(live, value, first, last))
     return Trace(live[: len(order)], value, first, last)
 
 
-@kernel(", ".join([_I] * 8) + ", i8, b1[::1], " + ", ".join([_I] * 4))
-def _trace(
-    order: Ints, read_start: Ints, read: Ints, write_start: Ints, write: Ints, reuse_start: Ints, reuse: Ints,
-    sizes: Ints, arguments: int, result: Bools, live: Ints, value: Ints, first: Ints, last: Ints,
-) -> None:  # fmt: skip
+@kernel()
+def _trace(order: Ints, arrays: Arrays, out: Trace) -> None:
+    read_start, read, write_start, write, reuse_start, reuse, sizes, arguments, result = arrays
+    live, value, first, last = out
     current = np.full(len(sizes), -1, dtype=np.int64)
     for v in range(arguments):
         current[v] = v

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from jogak.search.jit import INFINITY, Floats, Ints, kernel
+from typing import NamedTuple
+
+from jogak.search.flat import Graph, Incidence
+from jogak.search.jit import INFINITY, Floats, Ints, helper, kernel
+from jogak.search.memory import Memory
 
 
-@kernel(fast=True)
+class Messages(NamedTuple):
+    """What edges tell their variables.
+
+    Attributes:
+        at_left, to_left: `to_left[at_left[e]:at_left[e + 1]]` is the message of edge e to its left variable.
+        at_right, to_right: the same for the right one.
+    """
+
+    at_left: Ints
+    to_left: Floats
+    at_right: Ints
+    to_right: Floats
+
+
+@helper(fast=True)
 def _send_right(buffer: Floats, w: Floats, message: Floats) -> None:
     count = len(message)
     message[:] = INFINITY
@@ -17,7 +35,7 @@ def _send_right(buffer: Floats, w: Floats, message: Floats) -> None:
             message[t] = value if value < message[t] else message[t]
 
 
-@kernel(fast=True)
+@helper(fast=True)
 def _send_left(buffer: Floats, w: Floats, message: Floats) -> None:
     count = len(buffer)
     for s in range(len(message)):
@@ -29,21 +47,13 @@ def _send_left(buffer: Floats, w: Floats, message: Floats) -> None:
         message[s] = best
 
 
-@kernel()
+@helper()
 def _receive(
     v: int,
     forward: bool,
-    first: Ints,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    at_left: Ints,
-    to_left: Floats,
-    at_right: Ints,
-    to_right: Floats,
+    graph: Graph,
+    incidence: Incidence,
+    messages: Messages,
     choice: Ints,
     greedy: Floats,
     total: Floats,
@@ -52,6 +62,9 @@ def _receive(
 
     `greedy` gains the messages from those ahead, and the costs of the chosen states of the others.
     """
+    first, _, left, right, table, pair = graph
+    begin, edges = incidence
+    at_left, to_left, at_right, to_right = messages
     total[:] = 0
     ahead = 0
     for p in range(begin[v], begin[v + 1]):
@@ -59,33 +72,22 @@ def _receive(
         is_left = left[e] == v
         message = to_left[at_left[e] : at_left[e + 1]] if is_left else to_right[at_right[e] : at_right[e + 1]]
         kb = first[right[e] + 1] - first[right[e]]
-        start, stride = table[e] + choice[left[e]] * kb, 1
+        start, step = table[e] + choice[left[e]] * kb, 1
         if is_left:
-            start, stride = table[e] + choice[right[e]], kb
+            start, step = table[e] + choice[right[e]], kb
         for s in range(len(total)):
             total[s] += message[s]
-            greedy[s] += message[s] if is_left == forward else pair[start + s * stride]
+            greedy[s] += message[s] if is_left == forward else pair[start + s * step]
         ahead += 1 if is_left == forward else 0
     return ahead
 
 
-@kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], f8[::1],"
-    "b1, f8[::1], i8[::1]"
-)
+@kernel()
 def pass_messages(
-    first: Ints,
+    graph: Graph,
     unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    at_left: Ints,
-    to_left: Floats,
-    at_right: Ints,
-    to_right: Floats,
+    incidence: Incidence,
+    messages: Messages,
     forward: bool,
     marginal: Floats,
     choice: Ints,
@@ -97,21 +99,20 @@ def pass_messages(
     that the variables kept are a lower bound. `left[e] < right[e]` is required.
 
     Args:
-        at_left, to_left: `to_left[at_left[e]:at_left[e + 1]]` is the message of edge e to its left variable.
-        at_right, to_right: the same for the right one.
+        unary: the costs of states, in place of those of the graph.
         marginal: filled; how much more than the bound of the sweep before a choice with this state costs at least.
         choice: filled with a state for each variable, chosen one after another given those before it.
     """
+    first, _, left, _, table, pair = graph
+    begin, edges = incidence
+    at_left, to_left, at_right, to_right = messages
     size = len(first) - 1
     bound = 0.0
     for step in range(size):
         v = step if forward else size - 1 - step
         lo, hi = first[v], first[v + 1]
         total, greedy = marginal[lo:hi], unary[lo:hi].copy()
-        ahead = _receive(
-            v, forward, first, left, right, table, pair, begin, edges, at_left, to_left, at_right, to_right, choice,
-            greedy, total,
-        )  # fmt: skip
+        ahead = _receive(v, forward, graph, incidence, messages, choice, greedy, total)
         total += unary[lo:hi]
         behind = begin[v + 1] - begin[v] - ahead
         choice[v] = greedy.argmin()
@@ -124,20 +125,21 @@ def pass_messages(
                 continue
             w = pair[table[e] : table[e + 1]]
             if forward:
-                buffer = share * total - to_left[at_left[e] : at_left[e + 1]]
-                _send_right(buffer, w, to_right[at_right[e] : at_right[e + 1]])
+                _send_right(
+                    share * total - to_left[at_left[e] : at_left[e + 1]], w, to_right[at_right[e] : at_right[e + 1]]
+                )
             else:
-                buffer = share * total - to_right[at_right[e] : at_right[e + 1]]
-                _send_left(buffer, w, to_left[at_left[e] : at_left[e + 1]])
+                _send_left(
+                    share * total - to_right[at_right[e] : at_right[e + 1]], w, to_left[at_left[e] : at_left[e + 1]]
+                )
         total -= least
     return bound
 
 
-@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], f8[::1], f8[::1]")
-def add_prices(
-    first: Ints, row_of: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, summed: Floats, unary: Floats
-) -> None:
+@kernel()
+def add_prices(graph: Graph, memory: Memory, summed: Floats, unary: Floats) -> None:
     """Charge each state for the memory that it occupies; `summed[t]` is the sum of the prices of all times before t."""
+    first, (row_of, lower, upper, rows, amount, _) = graph.first, memory
     for v in range(len(first) - 1):
         for q in range(row_of[v], row_of[v + 1]):
             price = summed[upper[q]] - summed[lower[q]]
@@ -147,13 +149,12 @@ def add_prices(
                 unary[first[v] + s] += price * amount[rows[q] + s]
 
 
-@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], f8[::1]")
-def occupy(
-    first: Ints, row_of: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, choice: Ints, profile: Floats
-) -> None:
+@kernel()
+def occupy(memory: Memory, choice: Ints, profile: Floats) -> None:
     """Fill `profile` with the summed usage of a choice at each time."""
+    row_of, lower, upper, rows, amount, _ = memory
     profile[:] = 0
-    for v in range(len(first) - 1):
+    for v in range(len(row_of) - 1):
         for q in range(row_of[v], row_of[v + 1]):
             value = amount[rows[q] + choice[v]]
             profile[lower[q]] += value
@@ -163,9 +164,10 @@ def occupy(
         profile[t] += profile[t - 1]
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1]")
-def cost_of(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, pair: Floats, choice: Ints) -> float:
+@kernel()
+def cost_of(graph: Graph, choice: Ints) -> float:
     """The cost of a choice, memory aside."""
+    first, unary, left, right, table, pair = graph
     total = 0.0
     for v in range(len(first) - 1):
         total += unary[first[v] + choice[v]]

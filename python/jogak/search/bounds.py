@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jogak.search.bound_kernels import add_prices, occupy, pass_messages
+from jogak.search.bound_kernels import Messages, add_prices, occupy, pass_messages
 from jogak.search.flat import Graph, incidence, offsets
 from jogak.search.jit import INFINITY, Floats, Ints
 from jogak.search.memory import Memory
@@ -53,8 +53,8 @@ class Dual:
     def __post_init__(self) -> None:
         graph, times = self.graph, len(self.memory.capacity)
         self._incidence = incidence(graph)
-        self._at = (offsets(graph.states[graph.left]), offsets(graph.states[graph.right]))
-        self._messages = (np.zeros(self._at[0][-1]), np.zeros(self._at[1][-1]))
+        at_left, at_right = offsets(graph.states[graph.left]), offsets(graph.states[graph.right])
+        self._messages = Messages(at_left, np.zeros(at_left[-1]), at_right, np.zeros(at_right[-1]))
         self.prices, self._trial, self._average = np.zeros(times), np.zeros(times), np.zeros(times)
         self.marginals, self._work = np.zeros(len(graph.unary)), np.zeros(len(graph.unary))
         self.choice, self.profile = np.zeros(graph.size, np.int64), np.zeros(times)
@@ -69,11 +69,7 @@ class Dual:
         self._rounds += 1
         self.age += 1
         self.age[self.graph.first[:-1] + self.choice] = 0
-        memory = self.memory
-        occupy(
-            self.graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, self.choice,
-            self.profile,
-        )  # fmt: skip
+        occupy(self.memory, self.choice, self.profile)
         better = bound > self.bound
         if better:
             self.bound, self.marginal_bound = bound, ahead
@@ -88,19 +84,13 @@ class Dual:
         self.step = max(self.step, _RESTART * gap)
 
     def _priced(self, prices: Floats) -> Floats:
-        unary, memory = self.graph.unary.copy(), self.memory
+        unary = self.graph.unary.copy()
         summed = np.concatenate([np.zeros(1), np.cumsum(prices)])
-        add_prices(
-            self.graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, summed, unary
-        )
+        add_prices(self.graph, self.memory, summed, unary)
         return unary
 
     def _sweep(self, unary: Floats, forward: bool, prices: Floats) -> float:
-        graph = self.graph
-        bound = pass_messages(
-            graph.first, unary, graph.left, graph.right, graph.table, graph.pair, *self._incidence, self._at[0],
-            self._messages[0], self._at[1], self._messages[1], forward, self._work, self.choice,
-        )  # fmt: skip
+        bound = pass_messages(self.graph, unary, self._incidence, self._messages, forward, self._work, self.choice)
         paid = float((prices * self.memory.capacity).sum())
         return bound - paid - _ROUNDING * (abs(bound) + abs(paid))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jogak.search.flat import Graph, Usage, offsets
-from jogak.search.jit import INFINITY, Floats, Ints, kernel
+from jogak.search.jit import INFINITY, Floats, Ints, Matrix, kernel
 from jogak.search.memory import Memory
 from jogak.search.reductions import Reduced
 
@@ -132,8 +132,8 @@ def _eliminate_one(v: int, unary: list[Floats], tables: list[dict[int, Floats]])
     return step
 
 
-@kernel("f8[::1], f8[:,::1], f8[:,::1]", fast=True)
-def cheapest_answers(unary: Floats, one: Floats, other: Floats) -> Floats:
+@kernel(fast=True)
+def cheapest_answers(unary: Floats, one: Matrix, other: Matrix) -> Floats:
     """For each pair of states of two neighbours: what the cheapest state of the variable between them costs."""
     table = np.full((one.shape[1], other.shape[1]), INFINITY)
     for s in range(len(unary)):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
-from jogak.search.jit import INFINITY, Floats, Ints
+from jogak.search.jit import INFINITY, Floats, Ints, helper
 from jogak.search.problem import FORBIDDEN, Problem
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Variables with states, and costs of states and of pairs of states; impossible ones are infinite.
 
     Attributes:
@@ -40,6 +40,13 @@ class Graph:
     def states(self) -> Ints:
         """Number of states of each variable."""
         return np.diff(self.first)
+
+
+class Incidence(NamedTuple):
+    """The edges of each variable: `edges[begin[v]:begin[v + 1]]` are those of variable v."""
+
+    begin: Ints
+    edges: Ints
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,27 @@ def offsets(counts: Ints) -> Ints:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
-def incidence(graph: Graph) -> tuple[Ints, Ints]:
-    """The edges of each variable: where its list starts, and the lists one after another."""
+def incidence(graph: Graph) -> Incidence:
+    """The edges of each variable."""
     ends = np.concatenate([graph.left, graph.right])
     edges = np.tile(np.arange(len(graph.left), dtype=np.int64), 2)
     order = np.argsort(ends, kind="stable")
-    return offsets(np.bincount(ends, minlength=graph.size)), edges[order]
+    return Incidence(offsets(np.bincount(ends, minlength=graph.size)), edges[order])
+
+
+@helper()
+def other_end(graph: Graph, e: int, v: int) -> int:
+    """The variable at the other end of an edge of v."""
+    return int(graph.right[e] if graph.left[e] == v else graph.left[e])
+
+
+@helper()
+def costs_beside(graph: Graph, e: int, v: int, state: int) -> tuple[int, int]:
+    """Where in `pair` the costs of v's states along edge e start while its other end is in a state, and their step."""
+    width = graph.first[graph.right[e] + 1] - graph.first[graph.right[e]]
+    if graph.left[e] == v:
+        return graph.table[e] + state, width
+    return graph.table[e] + state * width, 1
 
 
 def flatten(problem: Problem) -> tuple[Graph, Usage]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from jogak.search.jit import INFINITY, Bools, Floats, Ints, kernel
+from jogak.search.flat import Graph, Incidence, costs_beside, other_end
+from jogak.search.jit import INFINITY, Bools, Floats, Ints, helper, kernel
+from jogak.search.memory import Memory
 
 
-@kernel()
+@helper()
 def _find(group: Ints, v: int) -> int:
     while group[v] != v:
         group[v] = group[group[v]]
@@ -15,10 +17,8 @@ def _find(group: Ints, v: int) -> int:
     return v
 
 
-@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1]")
-def grow_forest(
-    first: Ints, left: Ints, right: Ints, begin: Ints, edges: Ints, candidates: Ints, sequence: Ints, via: Ints
-) -> int:
+@kernel()
+def grow_forest(graph: Graph, incidence: Incidence, candidates: Ints, sequence: Ints, via: Ints) -> int:
     """Pick variables, in the order of the candidates, so that the edges between them form a forest.
 
     Args:
@@ -29,6 +29,7 @@ def grow_forest(
     Returns:
         Number of variables picked.
     """
+    first, (begin, edges) = graph.first, incidence
     size = len(first) - 1
     group = np.arange(size)
     via[:] = -2
@@ -36,7 +37,7 @@ def grow_forest(
     for v in candidates:
         fits = first[v + 1] - first[v] > 1
         for p in range(begin[v], begin[v + 1]):
-            w = right[edges[p]] if left[edges[p]] == v else left[edges[p]]
+            w = other_end(graph, edges[p], v)
             if not fits or via[w] == -2:
                 continue
             tree = _find(group, w)
@@ -46,7 +47,7 @@ def grow_forest(
             continue
         via[v] = -1
         for p in range(begin[v], begin[v + 1]):
-            w = right[edges[p]] if left[edges[p]] == v else left[edges[p]]
+            w = other_end(graph, edges[p], v)
             if via[w] != -2:
                 group[_find(group, w)] = v
     seen = np.zeros(size, np.bool_)
@@ -61,7 +62,7 @@ def grow_forest(
             v = sequence[head]
             head += 1
             for p in range(begin[v], begin[v + 1]):
-                w = right[edges[p]] if left[edges[p]] == v else left[edges[p]]
+                w = other_end(graph, edges[p], v)
                 if via[w] != -2 and not seen[w]:
                     seen[w] = True
                     via[w] = edges[p]
@@ -70,11 +71,10 @@ def grow_forest(
     return filled
 
 
-@kernel(fast=True)
-def _send(
-    v: int, e: int, own: Floats, first: Ints, left: Ints, right: Ints, table: Ints, pair: Floats, costs: Floats
-) -> None:
+@helper(fast=True)
+def _send(v: int, e: int, own: Floats, graph: Graph, costs: Floats) -> None:
     """Add to each state of v's parent what the cheapest answer of v costs."""
+    first, _, left, right, table, pair = graph
     kb = first[right[e] + 1] - first[right[e]]
     if left[e] == v:
         into = costs[first[right[e]] : first[right[e] + 1]]
@@ -97,21 +97,16 @@ def _send(
         into[s] += lowest
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], b1[::1], i8[::1]")
-def move_forest(
-    first: Ints,
-    unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    sequence: Ints,
-    via: Ints,
-    allowed: Bools,
-    choice: Ints,
-) -> None:
+@helper()
+def _add_edge(v: int, e: int, graph: Graph, choice: Ints, own: Floats) -> None:
+    """Add to v's states what edge e costs while its other end keeps its state."""
+    start, step = costs_beside(graph, e, v, choice[other_end(graph, e, v)])
+    for s in range(len(own)):
+        own[s] += graph.pair[start + s * step]
+
+
+@kernel()
+def move_forest(graph: Graph, incidence: Incidence, sequence: Ints, via: Ints, allowed: Bools, choice: Ints) -> None:
     """Give the variables of a forest their cheapest states while all others keep theirs (dynamic programming).
 
     Args:
@@ -119,6 +114,7 @@ def move_forest(
         allowed: the states that may be chosen; the current ones must be among them.
         choice: a state for each variable, changed in place.
     """
+    first, unary, begin, edges = graph.first, graph.unary, incidence.begin, incidence.edges
     costs = np.zeros(first[-1])
     for p in range(len(sequence) - 1, -1, -1):
         v = sequence[p]
@@ -126,47 +122,29 @@ def move_forest(
         for s in range(len(own)):
             own[s] += unary[first[v] + s] if allowed[first[v] + s] else INFINITY
         for q in range(begin[v], begin[v + 1]):
-            e = edges[q]
-            w = right[e] if left[e] == v else left[e]
-            if via[w] != -2:
-                continue
-            kb = first[right[e] + 1] - first[right[e]]
-            start, stride = (table[e] + choice[w], kb) if left[e] == v else (table[e] + choice[w] * kb, 1)
-            for s in range(len(own)):
-                own[s] += pair[start + s * stride]
+            if via[other_end(graph, edges[q], v)] == -2:
+                _add_edge(v, edges[q], graph, choice, own)
         if via[v] >= 0:
-            _send(v, via[v], own, first, left, right, table, pair, costs)
+            _send(v, via[v], own, graph, costs)
     for v in sequence:
         own = costs[first[v] : first[v + 1]]
         if via[v] >= 0:
-            e = via[v]
-            w = right[e] if left[e] == v else left[e]
-            kb = first[right[e] + 1] - first[right[e]]
-            start, stride = (table[e] + choice[w], kb) if left[e] == v else (table[e] + choice[w] * kb, 1)
-            for s in range(len(own)):
-                own[s] += pair[start + s * stride]
+            _add_edge(v, via[v], graph, choice, own)
         best = own.argmin()
         if own[best] < own[choice[v]]:
             choice[v] = best
 
 
-@kernel("i8[::1], Tuple((i8[::1], i8[::1], i8[::1], i8[::1], f8[::1])), f8[::1], f8[::1], i8[::1], i8[::1], b1,b1[::1]")
+@kernel()
 def mark_safe(
-    first: Ints,
-    segments: tuple[Ints, Ints, Ints, Ints, Floats],
-    profile: Floats,
-    capacity: Floats,
-    sequence: Ints,
-    choice: Ints,
-    share: bool,
-    allowed: Bools,
+    graph: Graph, memory: Memory, profile: Floats, sequence: Ints, choice: Ints, share: bool, allowed: Bools
 ) -> None:
     """Allow those states of some variables that need no more memory than the current ones.
 
     With `share`, one variable after another may also take what is left where it is in memory; a copy of the profile
     keeps account, so that any combination of allowed states fits. That takes time for each time step of each segment.
     """
-    row_of, lower, upper, rows, amount = segments
+    first, (row_of, lower, upper, rows, amount, capacity) = graph.first, memory
     reserved = profile.copy() if share else profile
     for v in sequence:
         k = first[v + 1] - first[v]
@@ -188,9 +166,10 @@ def mark_safe(
                     reserved[t] += most
 
 
-@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8, i8, i8[::1]")
-def ball(left: Ints, right: Ints, begin: Ints, edges: Ints, center: int, size: int, inside: Ints) -> int:
+@kernel()
+def ball(graph: Graph, incidence: Incidence, center: int, size: int, inside: Ints) -> int:
     """Fill `inside` with the variables nearest to one, itself first, up to `size` of them; returns their number."""
+    begin, edges = incidence
     seen = np.zeros(len(begin) - 1, np.bool_)
     seen[center] = True
     inside[0] = center
@@ -199,7 +178,7 @@ def ball(left: Ints, right: Ints, begin: Ints, edges: Ints, center: int, size: i
         v = inside[head]
         head += 1
         for p in range(begin[v], begin[v + 1]):
-            w = right[edges[p]] if left[edges[p]] == v else left[edges[p]]
+            w = other_end(graph, edges[p], v)
             if not seen[w] and filled < size:
                 seen[w] = True
                 inside[filled] = w

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from jogak.search.flat import Usage, offsets
+from jogak.search.flat import Graph, Usage, offsets
 from jogak.search.jit import INFINITY, Bools, Floats, Ints, kernel
 
-Segments: TypeAlias = tuple[Ints, Ints, Ints, Ints, Floats]
 
-
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """What each variable occupies beyond its least possible usage, in segments of constant usage.
 
     Attributes:
@@ -31,11 +27,6 @@ class Memory:
     rows: Ints
     amount: Floats
     capacity: Floats
-
-    @property
-    def segments(self) -> Segments:
-        """Everything but the capacity, as the kernels of the primal search take it."""
-        return self.row_of, self.lower, self.upper, self.rows, self.amount
 
 
 def crowded_times(usage: Usage) -> Ints:
@@ -74,14 +65,10 @@ def build_memory(usage: Usage, states: Ints, root: Ints, position: Ints, state: 
     when, row, sign = when[order], row[order], sign[order]
     node = usage.node[row]
     width = states[root[node]]
-    amount = np.zeros(int(width.sum()))
-    change = np.zeros(len(times) + 1)
     owner, lower, upper, rows = (np.zeros(len(when), np.int64) for _ in range(4))
-    peak = np.zeros(len(times) + 1)
-    count = sum_segments(
-        when, node, sign, root, states, position, state, usage.first[row], usage.amount, change, peak,
-        owner, lower, upper, rows, amount,
-    )  # fmt: skip
+    amount, change, peak = np.zeros(int(width.sum())), np.zeros(len(times) + 1), np.zeros(len(times) + 1)
+    out = Written(owner, lower, upper, rows, amount, change, peak)
+    count = sum_segments(Events(when, node, sign, usage.first[row]), usage.amount, root, states, position, state, out)
     capacity = (usage.limit if usage.capacity is None else usage.capacity) - np.cumsum(change)[:-1]
     binding = np.cumsum(peak)[:-1] > capacity
     binding |= capacity < 0
@@ -107,38 +94,49 @@ def _compress(
     return Memory(row_of, lower, upper, offsets(width)[:-1], amount[entries], capacity[binding])
 
 
-@kernel(
-    "i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], f8[::1], f8[::1],"
-    "i8[::1], i8[::1], i8[::1], i8[::1], f8[::1]"
-)
+class Events(NamedTuple):
+    """The rows of nodes that start (sign 1) or end (-1) to occupy memory, sorted by variable and time.
+
+    `first` says where the usages of an event's row start.
+    """
+
+    when: Ints
+    node: Ints
+    sign: Ints
+    first: Ints
+
+
+class Written(NamedTuple):
+    """Room for the segments that are written, and for what they leave of the capacity.
+
+    Attributes:
+        owner: the variable of each segment.
+        lower, upper, rows, amount: as in `Memory`.
+        change: changes over time of the summed least usages.
+        peak: changes over time of the summed largest usages beyond the least.
+    """
+
+    owner: Ints
+    lower: Ints
+    upper: Ints
+    rows: Ints
+    amount: Floats
+    change: Floats
+    peak: Floats
+
+
+@kernel()
 def sum_segments(
-    when: Ints,
-    node: Ints,
-    sign: Ints,
-    root: Ints,
-    states: Ints,
-    position: Ints,
-    state: Ints,
-    first: Ints,
-    usage: Floats,
-    change: Floats,
-    peak: Floats,
-    owner: Ints,
-    lower: Ints,
-    upper: Ints,
-    rows: Ints,
-    amount: Floats,
+    events: Events, usage: Floats, root: Ints, states: Ints, position: Ints, state: Ints, out: Written
 ) -> int:
     """Sweep over the events of each variable and write its segments; returns their number.
 
     Args:
-        when, node, sign: the events, sorted by variable and time: a row of a node starts (1) or ends (-1) to occupy
-            memory.
-        first: where the usages of the row of each event start in `usage`.
-        change: filled with the changes over time of the summed least usages.
-        peak: filled with the changes over time of the summed largest usages beyond the least.
-        owner, lower, upper, rows, amount: filled, as in `Memory`.
+        usage: the usages of all rows.
+        root, states, position, state: as in `build_memory`.
+        out: filled.
     """
+    when, node, sign, first = events
     current = np.zeros(states.max() if len(states) else 0)
     count, written = 0, 0
     for p in range(len(when)):
@@ -152,31 +150,31 @@ def sum_segments(
         if p + 1 == len(when) or root[node[p + 1]] != v or when[p + 1] == when[p]:
             continue
         least, most = current[:k].min(), current[:k].max()
-        change[when[p]] += least
-        change[when[p + 1]] -= least
+        out.change[when[p]] += least
+        out.change[when[p + 1]] -= least
         if least == most:
             continue
-        peak[when[p]] += most - least
-        peak[when[p + 1]] -= most - least
-        owner[count], lower[count], upper[count], rows[count] = v, when[p], when[p + 1], written
+        out.peak[when[p]] += most - least
+        out.peak[when[p + 1]] -= most - least
+        out.owner[count], out.rows[count] = v, written
+        out.lower[count], out.upper[count] = when[p], when[p + 1]
         for s in range(k):
-            amount[written + s] = current[s] - least
+            out.amount[written + s] = current[s] - least
         written += k
         count += 1
     return count
 
 
-@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], f8[::1], f8[::1]")
-def remove_oversized(
-    first: Ints, row_of: Ints, lower: Ints, upper: Ints, rows: Ints, amount: Floats, capacity: Floats, unary: Floats
-) -> int:
+@kernel()
+def remove_oversized(graph: Graph, memory: Memory) -> int:
     """Make states impossible that overflow memory even with the least usage elsewhere. Returns how many."""
     removed = 0
-    for v in range(len(first) - 1):
-        for q in range(row_of[v], row_of[v + 1]):
-            room = capacity[lower[q] : upper[q]].min()
-            for s in range(first[v + 1] - first[v]):
-                if amount[rows[q] + s] > room and unary[first[v] + s] < INFINITY:
-                    unary[first[v] + s] = INFINITY
+    for v in range(len(graph.first) - 1):
+        unary = graph.unary[graph.first[v] : graph.first[v + 1]]
+        for q in range(memory.row_of[v], memory.row_of[v + 1]):
+            room = memory.capacity[memory.lower[q] : memory.upper[q]].min()
+            for s in range(len(unary)):
+                if memory.amount[memory.rows[q] + s] > room and unary[s] < INFINITY:
+                    unary[s] = INFINITY
                     removed += 1
     return removed

@@ -80,7 +80,7 @@ def solve_mip(graph: Graph, memory: Memory, deadline: float) -> MipResult:
         x = np.zeros(len(cost))
         x[finite] = answer.x
         choice = _round(graph, x)
-        occupy(graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile)
+        occupy(memory, choice, profile)
         worst = _worst_times(profile - memory.capacity)
         if len(worst) == 0 or np.isin(worst, times).all():
             return MipResult(choice, bound, answer.status == 0 and len(worst) == 0)

@@ -90,7 +90,7 @@ class Descent:
             trial = current.copy()
             center = free[self._random.integers(len(free))]
             size = int(self._random.integers(*_KICK))
-            count = ball(graph.left, graph.right, *self._incidence, center, _REGION * size, inside)
+            count = ball(graph, self._incidence, center, _REGION * size, inside)
             self._disturb(trial, inside[: min(size, count)], dual)
             profile = self._profile(trial)
             if not self._fits(profile) and not self._repair(trial, profile, dual, inside[:count]):
@@ -118,31 +118,28 @@ class Descent:
     def _polish(self, choice: Ints, candidates: Ints, moves: int) -> float:
         """Move random forests among the candidates until so many moves in a row gain nothing; returns the cost."""
         graph, memory = self._reduced.graph, self._reduced.memory
-        arrays = (graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, *self._incidence)
         sequence, via = np.empty(graph.size, np.int64), np.empty(graph.size, np.int64)
         allowed = np.ones(len(graph.unary), np.bool_)
         cost, idle = self._cost(choice), 0
         while idle < moves:
             candidates = self._random.permutation(candidates)
-            count = grow_forest(graph.first, graph.left, graph.right, *self._incidence, candidates, sequence, via)
+            count = grow_forest(graph, self._incidence, candidates, sequence, via)
             if len(memory.capacity):
                 share, picked = count <= _SHARED, sequence[:count]
                 profile = self._profile(choice) if share else memory.capacity
-                mark_safe(graph.first, memory.segments, profile, memory.capacity, picked, choice, share, allowed)
-            move_forest(*arrays, sequence[:count], via, allowed, choice)
+                mark_safe(graph, memory, profile, picked, choice, share, allowed)
+            move_forest(graph, self._incidence, sequence[:count], via, allowed, choice)
             new = self._cost(choice)
             idle = 0 if new < cost else idle + 1
             cost = min(cost, new)
         return cost
 
     def _cost(self, choice: Ints) -> float:
-        graph = self._reduced.graph
-        return cost_of(graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, choice)
+        return cost_of(self._reduced.graph, choice)
 
     def _profile(self, choice: Ints) -> Floats:
-        graph, memory = self._reduced.graph, self._reduced.memory
-        profile = np.zeros(len(memory.capacity))
-        occupy(graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile)
+        profile = np.zeros(len(self._reduced.memory.capacity))
+        occupy(self._reduced.memory, choice, profile)
         return profile
 
     def _fits(self, profile: Floats) -> bool:
@@ -162,9 +159,6 @@ class Descent:
         graph, memory = self._reduced.graph, self._reduced.memory
         order = self._random.permutation(variables)
         for _ in range(sweeps):
-            changed = descend(
-                graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, *self._incidence,
-                memory.segments, memory.capacity, choice, profile, order, price,
-            )  # fmt: skip
+            changed = descend(graph, self._incidence, memory, choice, profile, order, price)
             if changed == 0:
                 return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from jogak.search.jit import INFINITY, Floats, Ints, kernel
-from jogak.search.memory import Segments
+from jogak.search.flat import Graph, Incidence, costs_beside, other_end
+from jogak.search.jit import INFINITY, Floats, Ints, helper, kernel
+from jogak.search.memory import Memory
 
 
-@kernel(fast=True)
+@helper(fast=True)
 def _least_room(lower: int, upper: int, profile: Floats, capacity: Floats) -> float:
     room = INFINITY
     for t in range(lower, upper):
@@ -17,10 +18,10 @@ def _least_room(lower: int, upper: int, profile: Floats, capacity: Floats) -> fl
     return room
 
 
-@kernel()
-def _rooms(v: int, segments: Segments, profile: Floats, capacity: Floats) -> Floats:
+@helper()
+def _rooms(v: int, memory: Memory, profile: Floats) -> Floats:
     """For each memory segment of v, the least memory that is left while it lasts."""
-    row_of, lower, upper, _, _ = segments
+    row_of, lower, upper, _, _, capacity = memory
     room = np.empty(row_of[v + 1] - row_of[v])
     for p in range(len(room)):
         q = row_of[v] + p
@@ -28,7 +29,7 @@ def _rooms(v: int, segments: Segments, profile: Floats, capacity: Floats) -> Flo
     return room
 
 
-@kernel(fast=True)
+@helper(fast=True)
 def _added_overflow(lower: int, upper: int, extra: float, profile: Floats, capacity: Floats) -> float:
     """How much the overflow, summed over a range of times, grows with this extra usage."""
     change = 0.0
@@ -38,45 +39,22 @@ def _added_overflow(lower: int, upper: int, extra: float, profile: Floats, capac
     return change
 
 
-@kernel()
-def _costs_of_states(
-    v: int,
-    first: Ints,
-    unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    choice: Ints,
-) -> Floats:
+@helper()
+def _costs_of_states(v: int, graph: Graph, incidence: Incidence, choice: Ints) -> Floats:
     """What each state of v costs while its neighbours keep their states."""
-    costs = unary[first[v] : first[v + 1]].copy()
-    for p in range(begin[v], begin[v + 1]):
-        e = edges[p]
-        kb = first[right[e] + 1] - first[right[e]]
-        start, stride = table[e] + choice[left[e]] * kb, 1
-        if left[e] == v:
-            start, stride = table[e] + choice[right[e]], kb
+    costs = graph.unary[graph.first[v] : graph.first[v + 1]].copy()
+    for p in range(incidence.begin[v], incidence.begin[v + 1]):
+        e = incidence.edges[p]
+        start, step = costs_beside(graph, e, v, choice[other_end(graph, e, v)])
         for s in range(len(costs)):
-            costs[s] += pair[start + s * stride]
+            costs[s] += graph.pair[start + s * step]
     return costs
 
 
-@kernel()
-def _charge(
-    v: int,
-    old: int,
-    new: int,
-    price: float,
-    room: Floats,
-    segments: Segments,
-    profile: Floats,
-    capacity: Floats,
-) -> float:
+@helper()
+def _charge(v: int, old: int, new: int, price: float, room: Floats, memory: Memory, profile: Floats) -> float:
     """The price of a change of state: infinite when it adds to an overflow, negative when it takes from one."""
-    row_of, lower, upper, rows, amount = segments
+    row_of, lower, upper, rows, amount, capacity = memory
     charge = 0.0
     for q in range(row_of[v], row_of[v + 1]):
         extra = amount[rows[q] + new] - amount[rows[q] + old]
@@ -90,45 +68,28 @@ def _charge(
     return charge
 
 
-@kernel()
-def _open_costs(
-    v: int,
-    s: int,
-    first: Ints,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    costs: Floats,
-) -> float:
+@helper()
+def _open_costs(v: int, s: int, graph: Graph, incidence: Incidence, costs: Floats) -> float:
     """Add what state s of v costs the states of the variables after it; returns the least that those cost."""
-    for p in range(begin[v], begin[v + 1]):
-        e = edges[p]
-        if left[e] != v:
+    first = graph.first
+    for p in range(incidence.begin[v], incidence.begin[v + 1]):
+        e = incidence.edges[p]
+        if graph.left[e] != v:
             continue
-        w = right[e]
-        kb = first[w + 1] - first[w]
-        for t in range(kb):
-            costs[first[w] + t] += pair[table[e] + s * kb + t]
+        w = graph.right[e]
+        start, step = costs_beside(graph, e, w, s)
+        for t in range(first[w + 1] - first[w]):
+            costs[first[w] + t] += graph.pair[start + t * step]
     least = 0.0
     for w in range(v + 1, len(first) - 1):
         least += costs[first[w] : first[w + 1]].min()
     return least
 
 
-@kernel()
-def _place(
-    v: int,
-    s: int,
-    sign: int,
-    segments: Segments,
-    profile: Floats,
-    capacity: Floats,
-) -> bool:
+@helper()
+def _place(v: int, s: int, sign: int, memory: Memory, profile: Floats) -> bool:
     """Add (sign 1) or take away (-1) the usage of a state; returns whether memory suffices where it changed."""
-    row_of, lower, upper, rows, amount = segments
+    row_of, lower, upper, rows, amount, capacity = memory
     fits = True
     for q in range(row_of[v], row_of[v + 1]):
         for t in range(lower[q], upper[q]):
@@ -137,25 +98,9 @@ def _place(
     return fits
 
 
-@kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1],"
-    "Tuple((i8[::1], i8[::1], i8[::1], i8[::1], f8[::1])), f8[::1], i8[::1], f8[::1], i8[::1], f8"
-)
+@kernel()
 def descend(
-    first: Ints,
-    unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    segments: Segments,
-    capacity: Floats,
-    choice: Ints,
-    profile: Floats,
-    order: Ints,
-    price: float,
+    graph: Graph, incidence: Incidence, memory: Memory, choice: Ints, profile: Floats, order: Ints, price: float
 ) -> int:
     """One sweep of best single changes; returns how many states changed.
 
@@ -170,14 +115,14 @@ def descend(
     """
     changed = 0
     for v in order:
-        k = first[v + 1] - first[v]
+        k = graph.first[v + 1] - graph.first[v]
         if k == 1:
             continue
-        costs = _costs_of_states(v, first, unary, left, right, table, pair, begin, edges, choice)
+        costs = _costs_of_states(v, graph, incidence, choice)
         old = choice[v]
         if price == INFINITY and costs.min() >= costs[old]:
             continue
-        room = _rooms(v, segments, profile, capacity)
+        room = _rooms(v, memory, profile)
         if price < INFINITY and (len(room) == 0 or room.min() >= 0):
             continue
         best, best_change = old, 0.0
@@ -187,36 +132,21 @@ def descend(
             change = costs[s] - costs[old]
             if price == INFINITY and change >= best_change:
                 continue
-            change += _charge(v, old, s, price, room, segments, profile, capacity)
+            change += _charge(v, old, s, price, room, memory, profile)
             if change < best_change - 1e-9 * abs(costs[s]):
                 best, best_change = s, change
         if best == old:
             continue
-        _place(v, old, -1, segments, profile, capacity)
-        _place(v, best, 1, segments, profile, capacity)
+        _place(v, old, -1, memory, profile)
+        _place(v, best, 1, memory, profile)
         choice[v] = best
         changed += 1
     return changed
 
 
-@kernel(
-    "i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1],"
-    "Tuple((i8[::1], i8[::1], i8[::1], i8[::1], f8[::1])), f8[::1], f8, i8, i8[::1]"
-)
+@kernel()
 def enumerate_choices(
-    first: Ints,
-    unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    segments: Segments,
-    capacity: Floats,
-    ceiling: float,
-    budget: int,
-    best: Ints,
+    graph: Graph, incidence: Incidence, memory: Memory, ceiling: float, budget: int, best: Ints
 ) -> float:
     """Depth-first branch and bound over all choices; for problems of few variables.
 
@@ -227,10 +157,11 @@ def enumerate_choices(
     Returns:
         The least cost, `ceiling` when no choice costs less, not-a-number when the budget ran out.
     """
+    first = graph.first
     size = len(first) - 1
-    open_costs = np.empty((size + 1, len(unary)))
-    open_costs[0] = unary
-    profile = np.zeros(len(capacity))
+    open_costs = np.empty((size + 1, len(graph.unary)))
+    open_costs[0] = graph.unary
+    profile = np.zeros(len(memory.capacity))
     current = np.full(size, -1, np.int64)
     paid = np.zeros(size + 1)
     depth, looked = 0, 0
@@ -243,7 +174,7 @@ def enumerate_choices(
             continue
         v = depth
         if current[v] >= 0:
-            _place(v, current[v], -1, segments, profile, capacity)
+            _place(v, current[v], -1, memory, profile)
         current[v] += 1
         s = current[v]
         if s == first[v + 1] - first[v]:
@@ -253,12 +184,12 @@ def enumerate_choices(
         looked += 1
         if looked > budget:
             return np.nan
-        if not _place(v, s, 1, segments, profile, capacity):
+        if not _place(v, s, 1, memory, profile):
             continue
         costs, following = open_costs[v], open_costs[v + 1]
         following[:] = costs
         paid[v + 1] = paid[v] + costs[first[v] + s]
-        least = _open_costs(v, s, first, left, right, table, pair, begin, edges, following)
+        least = _open_costs(v, s, graph, incidence, following)
         if paid[v + 1] + least < ceiling:
             depth += 1
     return ceiling

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from jogak.search.jit import INFINITY, Floats, Ints, kernel
+from jogak.search.flat import Graph, Incidence, costs_beside, other_end
+from jogak.search.jit import INFINITY, Floats, Ints, helper, kernel
+from jogak.search.memory import Memory
 
 
-@kernel()
+@helper()
 def _supported(row: Floats, stride: int, count: int, unary: Floats) -> bool:
     """Whether a state has a possible partner: entries of a table, one per state of the other variable."""
     t = 0
@@ -16,11 +20,10 @@ def _supported(row: Floats, stride: int, count: int, unary: Floats) -> bool:
     return t < count
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1]")
-def make_consistent(
-    first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, pair: Floats, begin: Ints, edges: Ints
-) -> int:
+@kernel()
+def make_consistent(graph: Graph, incidence: Incidence) -> int:
     """Make every state impossible that has no possible partner across some edge. Returns how many there were."""
+    first, unary, (begin, edges) = graph.first, graph.unary, incidence
     size = len(first) - 1
     queue = np.arange(size)
     queued = np.ones(size, np.bool_)
@@ -32,17 +35,13 @@ def make_consistent(
         queued[v] = False
         for p in range(begin[v], begin[v + 1]):
             e = edges[p]
-            w = right[e] if left[e] == v else left[e]
-            kr = first[right[e] + 1] - first[right[e]]
+            w = other_end(graph, e, v)
             changed = False
             for s in range(first[w], first[w + 1]):
                 if unary[s] == INFINITY:
                     continue
-                if left[e] == w:
-                    row, stride = pair[table[e] + (s - first[w]) * kr :], 1
-                else:
-                    row, stride = pair[table[e] + (s - first[w]) :], kr
-                if not _supported(row, stride, first[v + 1] - first[v], unary[first[v] :]):
+                start, step = costs_beside(graph, e, v, s - first[w])
+                if not _supported(graph.pair[start:], step, first[v + 1] - first[v], unary[first[v] :]):
                     unary[s] = INFINITY
                     removed += 1
                     changed = True
@@ -53,12 +52,13 @@ def make_consistent(
     return removed
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1]")
-def find_ties(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, pair: Floats) -> Ints:
+@kernel()
+def find_ties(graph: Graph) -> Ints:
     """For each edge: 1 when the left state determines the right one, plus 2 when the right one determines the left.
 
     The problem must be consistent.
     """
+    first, unary, left, right, table, pair = graph
     result = np.zeros(len(left), np.int64)
     for e in range(len(left)):
         a, b = left[e], right[e]
@@ -78,10 +78,8 @@ def find_ties(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, 
     return result
 
 
-@kernel("i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1]")
-def grow_trees(
-    ties: Ints, left: Ints, right: Ints, begin: Ints, edges: Ints, starts: Ints, root: Ints, via: Ints, order: Ints
-) -> int:
+@kernel()
+def grow_trees(graph: Graph, incidence: Incidence, ties: Ints, starts: Ints, root: Ints, via: Ints, order: Ints) -> int:
     """Span the variables with trees in which each variable is determined by its parent.
 
     Args:
@@ -94,6 +92,7 @@ def grow_trees(
     Returns:
         Number of roots.
     """
+    begin, edges = incidence
     root[:] = -1
     filled, roots, head = 0, 0, 0
     for start in starts:
@@ -107,29 +106,16 @@ def grow_trees(
             head += 1
             for p in range(begin[v], begin[v + 1]):
                 e = edges[p]
-                determined = (ties[e] & 1) != 0 if left[e] == v else (ties[e] & 2) != 0
-                w = right[e] if left[e] == v else left[e]
+                determined = (ties[e] & 1) != 0 if graph.left[e] == v else (ties[e] & 2) != 0
+                w = other_end(graph, e, v)
                 if determined and root[w] < 0:
                     root[w], via[w], order[filled] = start, e, w
                     filled += 1
     return roots
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1]")
-def trace_states(
-    first: Ints,
-    unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    root: Ints,
-    via: Ints,
-    order: Ints,
-    position: Ints,
-    kept: Ints,
-    state: Ints,
-) -> None:
+@kernel()
+def trace_states(graph: Graph, root: Ints, via: Ints, order: Ints, position: Ints, kept: Ints, state: Ints) -> None:
     """For each variable and each kept state of its root: the state that it takes.
 
     Args:
@@ -137,6 +123,7 @@ def trace_states(
         kept: number of possible states of each root.
         state: filled.
     """
+    first, unary = graph.first, graph.unary
     for v in order:
         row = position[v]
         if via[v] < 0:
@@ -146,78 +133,71 @@ def trace_states(
                     row += 1
             continue
         e = via[v]
-        kb = first[right[e] + 1] - first[right[e]]
-        parent = left[e] if right[e] == v else right[e]
+        parent = other_end(graph, e, v)
         for r in range(kept[root[v]]):
-            s = state[position[parent] + r]
+            start, step = costs_beside(graph, e, v, state[position[parent] + r])
             for t in range(first[v + 1] - first[v]):
-                entry = pair[table[e] + (s * kb + t if left[e] == parent else t * kb + s)]
-                if entry < INFINITY and unary[first[v] + t] < INFINITY:
+                if graph.pair[start + t * step] < INFINITY and unary[first[v] + t] < INFINITY:
                     state[row + r] = t
                     break
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1]")
-def merge_unary(
-    first: Ints, unary: Floats, root: Ints, renamed: Ints, position: Ints, state: Ints, new_first: Ints, out: Floats
-) -> None:
-    """Add the costs of all variables to the states of their roots."""
-    for v in range(len(first) - 1):
-        r = renamed[root[v]]
-        for s in range(new_first[r + 1] - new_first[r]):
-            out[new_first[r] + s] += unary[first[v] + state[position[v] + s]]
+class Merger(NamedTuple):
+    """Which variables become one.
+
+    Attributes:
+        variable: the new variable of each old one.
+        position, state: `state[position[v] + s]` is the state of the old variable v when its new one is in state s.
+    """
+
+    variable: Ints
+    position: Ints
+    state: Ints
 
 
-@kernel(
-    "i8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1],"
-    "i8[::1], i8[::1], f8[::1], f8[::1]"
-)
-def merge_pairs(
-    first: Ints,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    root: Ints,
-    renamed: Ints,
-    position: Ints,
-    state: Ints,
-    group: Ints,
-    new_first: Ints,
-    new_table: Ints,
-    new_unary: Floats,
-    new_pair: Floats,
-) -> None:
+@kernel()
+def merge_unary(graph: Graph, merger: Merger, new: Graph) -> None:
+    """Add the costs of all variables to the states of their new ones."""
+    for v in range(len(graph.first) - 1):
+        begin, end = new.first[merger.variable[v]], new.first[merger.variable[v] + 1]
+        for s in range(end - begin):
+            new.unary[begin + s] += graph.unary[graph.first[v] + merger.state[merger.position[v] + s]]
+
+
+@kernel()
+def merge_pairs(graph: Graph, merger: Merger, group: Ints, new: Graph) -> None:
     """Add each cost table to the table of its group, or to a variable when its two ends became one or one is fixed.
 
-    The group's table has its rows for the root with the smaller new number; `group[e] < 0` means "no table".
+    The group's table has its rows for the smaller new variable; `group[e] < 0` means "no table".
     """
-    for e in range(len(left)):
-        a, b = left[e], right[e]
-        ra, rb = renamed[root[a]], renamed[root[b]]
+    variable, position, state = merger
+    for e in range(len(graph.left)):
+        a, b = graph.left[e], graph.right[e]
+        ra, rb = variable[a], variable[b]
         pa, pb = position[a], position[b]
-        kb = first[b + 1] - first[b]
-        if ra > rb:
+        kb = graph.first[b + 1] - graph.first[b]
+        swapped = ra > rb
+        if swapped:
             ra, rb, pa, pb = rb, ra, pb, pa
-        na, nb = new_first[ra + 1] - new_first[ra], new_first[rb + 1] - new_first[rb]
-        swapped = renamed[root[a]] != ra
+        na, nb = new.first[ra + 1] - new.first[ra], new.first[rb + 1] - new.first[rb]
         for s in range(na):
             for t in range(nb):
                 if ra == rb and s != t:
                     continue
                 i, j = state[pa + s], state[pb + t]
-                value = pair[table[e] + (j * kb + i if swapped else i * kb + j)]
+                value = graph.pair[graph.table[e] + (j * kb + i if swapped else i * kb + j)]
                 if group[e] >= 0:
-                    new_pair[new_table[group[e]] + s * nb + t] += value
+                    new.pair[new.table[group[e]] + s * nb + t] += value
                 elif na > 1 or ra == rb:
-                    new_unary[new_first[ra] + s] += value
+                    new.unary[new.first[ra] + s] += value
                 else:
-                    new_unary[new_first[rb] + t] += value
+                    new.unary[new.first[rb] + t] += value
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1]")
-def normalize(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, pair: Floats) -> Ints:
+@kernel()
+def normalize(graph: Graph) -> Ints:
     """Move what a cost table charges in any case to its variables. Returns 1 for each table with something left."""
+    first, unary, left, right, table, pair = graph
     useful = np.zeros(len(left), np.int64)
     for e in range(len(left)):
         a, b = left[e], right[e]
@@ -241,11 +221,10 @@ def normalize(first: Ints, unary: Floats, left: Ints, right: Ints, table: Ints, 
     return useful
 
 
-@kernel()
-def _worst_change(
-    e: int, v: int, s: int, r: int, first: Ints, left: Ints, right: Ints, table: Ints, pair: Floats
-) -> float:
+@helper()
+def _worst_change(e: int, v: int, s: int, r: int, graph: Graph) -> float:
     """The most that edge e can cost more when v changes from state s to state r."""
+    first, _, left, right, table, pair = graph
     kb = first[right[e] + 1] - first[right[e]]
     if left[e] == v:
         count, stride, old, new = kb, 1, table[e] + s * kb, table[e] + r * kb
@@ -262,31 +241,16 @@ def _worst_change(
     return worst
 
 
-@kernel("i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8[::1], i8[::1], i8[::1], i8[::1], f8[::1]")
-def remove_dominated(
-    first: Ints,
-    unary: Floats,
-    left: Ints,
-    right: Ints,
-    table: Ints,
-    pair: Floats,
-    begin: Ints,
-    edges: Ints,
-    row_of: Ints,
-    rows: Ints,
-    amount: Floats,
-) -> int:
+@kernel()
+def remove_dominated(graph: Graph, incidence: Incidence, memory: Memory) -> int:
     """Make a state impossible when another is never worse: not in cost for any neighbours, nor in memory at any time.
 
     The tables must be normalized: every row and column then holds a 0, so no edge alone can make a change cheaper.
 
-    Args:
-        row_of: where the memory segments of each variable start in `rows`.
-        rows: where the usages of each segment start in `amount`, one per state.
-
     Returns:
         Number of states removed.
     """
+    first, unary, (begin, edges) = graph.first, graph.unary, incidence
     removed = 0
     for v in range(len(first) - 1):
         states = first[v + 1] - first[v]
@@ -298,14 +262,14 @@ def remove_dominated(
                 if r == s or change > 0:
                     continue
                 fits = True
-                for q in range(row_of[v], row_of[v + 1]):
-                    if amount[rows[q] + r] > amount[rows[q] + s]:
+                for q in range(memory.row_of[v], memory.row_of[v + 1]):
+                    if memory.amount[memory.rows[q] + r] > memory.amount[memory.rows[q] + s]:
                         fits = False
                         break
                 if not fits:
                     continue
                 for p in range(begin[v], begin[v + 1]):
-                    change += _worst_change(edges[p], v, s, r, first, left, right, table, pair)
+                    change += _worst_change(edges[p], v, s, r, graph)
                     if change > 0:
                         break
                 if change <= 0:

@@ -69,12 +69,12 @@ def reduce(graph: Graph, usage: Usage) -> Reduced:
 def restrict(current: Reduced, allowed: Bools, usage: Usage) -> Reduced:
     """The smaller problem in which only the allowed states may be chosen, reduced again."""
     unary = np.where(allowed, current.graph.unary, INFINITY)
-    return _settle(replace(current, graph=replace(current.graph, unary=unary)), usage)
+    return _settle(replace(current, graph=current.graph._replace(unary=unary)), usage)
 
 
 def _settle(current: Reduced, usage: Usage) -> Reduced:
     """Merge and remove states in turns until a round removes few states."""
-    current = replace(current, graph=replace(current.graph, unary=current.graph.unary.copy()))
+    current = replace(current, graph=current.graph._replace(unary=current.graph.unary.copy()))
     for turn in range(_ROUNDS):
         merged = _merge(current)
         if merged is None:
@@ -112,32 +112,31 @@ def _same_size(one: Reduced, other: Reduced) -> bool:
 def _merge(current: Reduced) -> Reduced | None:
     """One round of consistency and merging; None when some variable has no state left."""
     graph = current.graph
-    begin, edges = incidence(graph)
-    arrays = (graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair)
-    kernels.make_consistent(*arrays, begin, edges)
+    around = incidence(graph)
+    kernels.make_consistent(graph, around)
     possible = offsets((graph.unary < INFINITY).astype(np.int64))
     kept = possible[graph.first[1:]] - possible[graph.first[:-1]]
     if kept.min(initial=1) == 0:
         return None
-    ties = kernels.find_ties(*arrays)
+    ties = kernels.find_ties(graph)
     root, via, order = (np.empty(graph.size, np.int64) for _ in range(3))
     starts = np.argsort(-kept, kind="stable")
-    kernels.grow_trees(ties, graph.left, graph.right, begin, edges, starts, root, via, order)
+    kernels.grow_trees(graph, around, ties, starts, root, via, order)
     position = offsets(kept[root])
     state = np.empty(position[-1], np.int64)
-    kernels.trace_states(*arrays, root, via, order, position[:-1].copy(), kept, state)
+    kernels.trace_states(graph, root, via, order, position[:-1].copy(), kept, state)
     roots = np.flatnonzero(via < 0)
     renamed = np.full(graph.size, -1, np.int64)
     renamed[roots] = np.arange(len(roots))
-    smaller = _merge_costs(graph, root, renamed, offsets(kept[roots]), position[:-1].copy(), state)
+    merger = kernels.Merger(renamed[root], position[:-1], state)
+    smaller = _merge_costs(graph, merger, offsets(kept[roots]))
     smaller_heads = replace(current, graph=smaller, head=current.head[roots])
-    return _compose(smaller_heads, current, renamed[root], position[:-1], state)
+    return _compose(smaller_heads, current, merger)
 
 
-def _merge_costs(graph: Graph, root: Ints, renamed: Ints, first: Ints, position: Ints, state: Ints) -> Graph:
-    unary = np.zeros(first[-1])
-    kernels.merge_unary(graph.first, graph.unary, root, renamed, position, state, first, unary)
-    ends = np.stack([renamed[root[graph.left]], renamed[root[graph.right]]])
+def _merge_costs(graph: Graph, merger: kernels.Merger, first: Ints) -> Graph:
+    """The problem of the new variables, whose states start at `first`."""
+    ends = np.stack([merger.variable[graph.left], merger.variable[graph.right]])
     low, high = ends.min(axis=0), ends.max(axis=0)
     counts = np.diff(first)
     separate = (low != high) & (counts[low] > 1) & (counts[high] > 1)
@@ -145,20 +144,19 @@ def _merge_costs(graph: Graph, root: Ints, renamed: Ints, first: Ints, position:
     keys, group[separate] = np.unique(low[separate] * len(counts) + high[separate], return_inverse=True)
     left, right = keys // max(len(counts), 1), keys % max(len(counts), 1)
     table = offsets(counts[left] * counts[right])
-    pair = np.zeros(table[-1])
-    kernels.merge_pairs(
-        graph.first, graph.left, graph.right, graph.table, graph.pair, root, renamed, position, state, group,
-        first, table, unary, pair,
-    )  # fmt: skip
-    useful = kernels.normalize(first, unary, left, right, table, pair).astype(bool)
+    new = Graph(first, np.zeros(first[-1]), left, right, table, np.zeros(table[-1]))
+    kernels.merge_unary(graph, merger, new)
+    kernels.merge_pairs(graph, merger, group, new)
+    useful = kernels.normalize(new).astype(bool)
     sizes = np.diff(table)
     entries = np.repeat(useful, sizes)
-    return Graph(first, unary, left[useful], right[useful], offsets(sizes[useful]), pair[entries])
+    return Graph(first, new.unary, left[useful], right[useful], offsets(sizes[useful]), new.pair[entries])
 
 
-def _compose(merged: Reduced, current: Reduced, variable: Ints, position: Ints, state: Ints) -> Reduced:
+def _compose(merged: Reduced, current: Reduced, merger: kernels.Merger) -> Reduced:
     """Chain the way back of this round behind the way back so far."""
-    root = variable[current.root]
+    position, state = merger.position, merger.state
+    root = merger.variable[current.root]
     counts = merged.graph.states[root]
     rows = offsets(counts)
     inner = np.repeat(position[current.root], counts) + np.arange(rows[-1]) - np.repeat(rows[:-1], counts)
@@ -169,9 +167,5 @@ def _compose(merged: Reduced, current: Reduced, variable: Ints, position: Ints, 
 def _remove_states(current: Reduced) -> int:
     """Mark states impossible that memory rules out or another state dominates; returns how many."""
     graph, memory = current.graph, current.memory
-    removed = remove_oversized(
-        graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, memory.capacity,
-        graph.unary,
-    )  # fmt: skip
-    arrays = (graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair)
-    return removed + kernels.remove_dominated(*arrays, *incidence(graph), memory.row_of, memory.rows, memory.amount)
+    removed = remove_oversized(graph, memory)
+    return removed + kernels.remove_dominated(graph, incidence(graph), memory)

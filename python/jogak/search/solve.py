@@ -97,10 +97,7 @@ def _enumerate(prepared: Prepared, best: Incumbent) -> bool:
     if (graph.states > 1).sum() > _SMALL:
         return False
     choice = np.zeros(graph.size, np.int64)
-    cost = enumerate_choices(
-        graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, *incidence(graph),
-        memory.segments, memory.capacity, INFINITY, _BUDGET, choice,
-    )  # fmt: skip
+    cost = enumerate_choices(graph, incidence(graph), memory, INFINITY, _BUDGET, choice)
     if math.isnan(cost):
         return False
     if cost == INFINITY:

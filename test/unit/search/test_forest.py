@@ -20,24 +20,23 @@ from jogak.search.reductions import reduce
 def move(graph: Graph, memory: Memory, choice: Ints, candidates: Ints, share: bool) -> int:
     sequence, via = np.empty(graph.size, np.int64), np.empty(graph.size, np.int64)
     allowed, around = np.ones(len(graph.unary), np.bool_), incidence(graph)
-    count = grow_forest(graph.first, graph.left, graph.right, *around, candidates, sequence, via)
+    count = grow_forest(graph, around, candidates, sequence, via)
     picked = sequence[:count]
     profile = usage(graph, memory, choice)
-    mark_safe(graph.first, memory.segments, profile, memory.capacity, picked, choice, share, allowed)
-    arrays = (graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair)
-    move_forest(*arrays, *around, picked, via, allowed, choice)
+    mark_safe(graph, memory, profile, picked, choice, share, allowed)
+    move_forest(graph, around, picked, via, allowed, choice)
     inside = np.isin(graph.left, picked) & np.isin(graph.right, picked)
     assert inside.sum() == (via[picked] >= 0).sum()
     return count
 
 
 def cost(graph: Graph, choice: Ints) -> float:
-    return cost_of(graph.first, graph.unary, graph.left, graph.right, graph.table, graph.pair, choice)
+    return cost_of(graph, choice)
 
 
 def usage(graph: Graph, memory: Memory, choice: Ints) -> np.ndarray:
     profile = np.zeros(len(memory.capacity))
-    occupy(graph.first, memory.row_of, memory.lower, memory.upper, memory.rows, memory.amount, choice, profile)
+    occupy(memory, choice, profile)
     return profile
 
 
@@ -81,5 +80,5 @@ def test_a_ball_holds_the_nearest_variables() -> None:
     ends = np.arange(9, dtype=np.int64)
     graph = Graph(np.arange(11, dtype=np.int64), np.zeros(10), ends, ends + 1, np.arange(10), np.zeros(9))
     inside = np.empty(10, np.int64)
-    count = ball(graph.left, graph.right, *incidence(graph), 4, 5, inside)
+    count = ball(graph, incidence(graph), 4, 5, inside)
     assert (count, set(inside[:count].tolist())) == (5, {2, 3, 4, 5, 6})

@@ -21,13 +21,13 @@ from jogak.memory.remat.timeline import (
     peak_slot,
     remove,
 )
-from jogak.search.jit import Floats, Ints, kernel
+from jogak.search.jit import Floats, Ints, helper
 
 _CHAIN = 24  # most computations that one change adds
 _PERIOD = 500  # changes between two looks at the price
 
 
-@kernel()
+@helper()
 def anneal(
     line: Timeline,
     budget: int,
@@ -78,19 +78,19 @@ def anneal(
     return lowest
 
 
-@kernel()
+@helper()
 def excess(line: Timeline, budget: int) -> float:
     """The bytes over the budget, in shares of it."""
     return float(max(0.0, (line.live[1] - budget) / max(budget, 1)))
 
 
-@kernel()
+@helper()
 def total_cost(line: Timeline) -> float:
     """The cost of every occurrence."""
     return float((line.cost * line.times).sum())
 
 
-@kernel()
+@helper()
 def _new_price(price: float, fitting: int) -> float:
     if fitting == 0:
         return min(price * 1.3, 1e3)
@@ -99,7 +99,7 @@ def _new_price(price: float, fitting: int) -> float:
     return price
 
 
-@kernel()
+@helper()
 def _cost_of(line: Timeline, log: Ints, steps: int) -> float:
     cost = 0.0
     for step in range(steps):
@@ -107,7 +107,7 @@ def _cost_of(line: Timeline, log: Ints, steps: int) -> float:
     return cost
 
 
-@kernel()
+@helper()
 def _undo(line: Timeline, log: Ints, steps: int) -> None:
     for step in range(steps - 1, -1, -1):
         node, slot = log[step, 1], log[step, 2]
@@ -117,21 +117,21 @@ def _undo(line: Timeline, log: Ints, steps: int) -> None:
             insert(line, node, slot)
 
 
-@kernel()
+@helper()
 def _do_insert(line: Timeline, node: int, slot: int, log: Ints, steps: int) -> int:
     insert(line, node, slot)
     log[steps, 0], log[steps, 1], log[steps, 2] = 1, node, slot
     return steps + 1
 
 
-@kernel()
+@helper()
 def _do_remove(line: Timeline, node: int, index: int, log: Ints, steps: int) -> int:
     log[steps, 0], log[steps, 1], log[steps, 2] = -1, node, line.at[node, index]
     remove(line, node, index)
     return steps + 1
 
 
-@kernel()
+@helper()
 def _propose(line: Timeline, budget: int, log: Ints) -> int:
     """Apply one random change; returns how many entries of the log describe it.
 
@@ -150,7 +150,7 @@ def _propose(line: Timeline, budget: int, log: Ints) -> int:
     return steps if back else _shift(line, log)
 
 
-@kernel()
+@helper()
 def _evict(line: Timeline, moment: int, log: Ints, steps: int) -> int:
     """Drop a value that only waits over the moment; compute it again before its next reader."""
     value = _waiting(line, moment)
@@ -174,7 +174,7 @@ def _evict(line: Timeline, moment: int, log: Ints, steps: int) -> int:
     return steps
 
 
-@kernel()
+@helper()
 def stretched(line: Timeline, value: int, slot: int, moment: int) -> bool:
     """Whether the value lives over the moment for no reader before `slot`."""
     node = line.maker[value]
@@ -184,7 +184,7 @@ def stretched(line: Timeline, value: int, slot: int, moment: int) -> bool:
     return last_use(line, value, line.at[node, source], slot - 1) < moment
 
 
-@kernel()
+@helper()
 def _waiting(line: Timeline, moment: int) -> int:
     """A random value that lives over the moment without being read or made there; -1 if there is none."""
     values = line.size.size
@@ -203,7 +203,7 @@ def _waiting(line: Timeline, moment: int) -> int:
     return found
 
 
-@kernel()
+@helper()
 def waits(line: Timeline, value: int, moment: int) -> bool:
     """Whether the value lives over the moment, is not read or made there, and may be computed again."""
     node = line.maker[value]
@@ -222,7 +222,7 @@ def waits(line: Timeline, value: int, moment: int) -> bool:
     return True
 
 
-@kernel()
+@helper()
 def free_slot_before(line: Timeline, node: int, slot: int, after: int) -> int:
     """An empty slot in (after, slot) for the node, as late as possible; -1 if there is none."""
     if slot >= line.slots.size or line.once[node] or line.times[node] == line.at.shape[1]:
@@ -237,7 +237,7 @@ def free_slot_before(line: Timeline, node: int, slot: int, after: int) -> int:
     return place if place > after else -1
 
 
-@kernel()
+@helper()
 def _closing(line: Timeline, node: int) -> int:
     """The slot before which all computations of the node come."""
     found = line.slots.size
@@ -248,13 +248,13 @@ def _closing(line: Timeline, node: int) -> int:
     return found
 
 
-@kernel()
+@helper()
 def stage_slot(stage: int, node: int) -> int:
     """The slot of a node in a stage: stage t has a slot for each of the nodes 0..t."""
     return stage * (stage + 1) // 2 + node
 
 
-@kernel()
+@helper()
 def _take_back(line: Timeline, log: Ints) -> int:
     repeated = line.repeated[line.repeated.size - 1]
     if repeated == 0:
@@ -266,7 +266,7 @@ def _take_back(line: Timeline, log: Ints) -> int:
     return _do_remove(line, node, index, log, 0)
 
 
-@kernel()
+@helper()
 def first_reader(line: Timeline, node: int) -> int:
     """The first slot in which somebody reads a value of the node."""
     found = line.slots.size
@@ -275,7 +275,7 @@ def first_reader(line: Timeline, node: int) -> int:
     return found
 
 
-@kernel()
+@helper()
 def _shift(line: Timeline, log: Ints) -> int:
     """Move one occurrence to another slot between its neighbours in time."""
     repeated = line.repeated[line.repeated.size - 1]
@@ -295,7 +295,7 @@ def _shift(line: Timeline, log: Ints) -> int:
     return _do_insert(line, node, slot, log, steps)
 
 
-@kernel()
+@helper()
 def _slot_between(line: Timeline, node: int, index: int) -> int:
     """A random slot in which the occurrence may stand, half of the time one close to where it stands."""
     low, high = line.origin[0], min(line.slots.size, _closing(line, node)) - 1
@@ -312,7 +312,7 @@ def _slot_between(line: Timeline, node: int, index: int) -> int:
     return int(low + np.random.randint(high - low + 1))
 
 
-@kernel()
+@helper()
 def _opening(line: Timeline, node: int) -> int:
     """The first slot in which the node can be computed for the first time."""
     found = 0
@@ -324,7 +324,7 @@ def _opening(line: Timeline, node: int) -> int:
     return found
 
 
-@kernel()
+@helper()
 def _near_stage(line: Timeline, node: int, stage: int) -> int:
     """The node's slot in a stage up to 8 away; -1 if there is no such stage, or the node must not repeat there."""
     stage += np.random.randint(-8, 9)

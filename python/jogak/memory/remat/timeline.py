@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jogak.memory.remat.graph import RematGraph
-from jogak.search.jit import Floats, Ints, kernel
+from jogak.search.jit import Floats, Ints, helper
 
 EMPTY = -1
 PINNED = 2
@@ -114,7 +114,7 @@ def _rows(lists: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
     return start, np.array([entry for row in lists for entry in row], dtype=np.int64)
 
 
-@kernel()
+@helper()
 def add_range(line: Timeline, low: int, high: int, change: int) -> None:
     """Add bytes to the slots low..high; nothing when high < low."""
     if high < low or change == 0:
@@ -139,7 +139,7 @@ def add_range(line: Timeline, low: int, high: int, change: int) -> None:
     _pull(line, last)
 
 
-@kernel()
+@helper()
 def _pull(line: Timeline, leaf: int) -> None:
     node = leaf >> 1
     while node >= 1:
@@ -147,7 +147,7 @@ def _pull(line: Timeline, leaf: int) -> None:
         node >>= 1
 
 
-@kernel()
+@helper()
 def peak_slot(line: Timeline) -> int:
     """A slot with the most live bytes, one of them by chance."""
     node, slots = 1, line.slots.size
@@ -159,7 +159,7 @@ def peak_slot(line: Timeline) -> int:
     return node - slots
 
 
-@kernel()
+@helper()
 def earlier(line: Timeline, node: int, slot: int) -> int:
     """How many occurrences of the node come before the slot."""
     low, high = 0, line.times[node]
@@ -172,7 +172,7 @@ def earlier(line: Timeline, node: int, slot: int) -> int:
     return low
 
 
-@kernel()
+@helper()
 def last_use(line: Timeline, value: int, after: int, until: int) -> int:
     """The last slot in (after, until] that reads the value; `after` when none does."""
     found = after
@@ -184,7 +184,7 @@ def last_use(line: Timeline, value: int, after: int, until: int) -> int:
     return found
 
 
-@kernel()
+@helper()
 def next_use(line: Timeline, value: int, after: int) -> int:
     """The first slot after `after` that reads the value; the number of slots when none does."""
     found = line.slots.size
@@ -196,7 +196,7 @@ def next_use(line: Timeline, value: int, after: int) -> int:
     return found
 
 
-@kernel()
+@helper()
 def insert(line: Timeline, node: int, slot: int) -> None:
     """Compute the node in an empty slot."""
     index, count = earlier(line, node, slot), line.times[node]
@@ -227,7 +227,7 @@ def insert(line: Timeline, node: int, slot: int) -> None:
             line.end[value, source] = slot
 
 
-@kernel()
+@helper()
 def remove(line: Timeline, node: int, index: int) -> None:
     """Take back the occurrence `index` of the node."""
     slot, count = line.at[node, index], line.times[node]
@@ -256,7 +256,7 @@ def remove(line: Timeline, node: int, index: int) -> None:
             line.end[value, source] = shorter
 
 
-@kernel()
+@helper()
 def _enlist(line: Timeline, node: int) -> None:
     last = line.repeated.size - 1
     line.place[node] = line.repeated[last]
@@ -264,7 +264,7 @@ def _enlist(line: Timeline, node: int) -> None:
     line.repeated[last] += 1
 
 
-@kernel()
+@helper()
 def _delist(line: Timeline, node: int) -> None:
     last = line.repeated.size - 1
     line.repeated[last] -= 1
