@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--compile-only", action="store_true", help="leave the measurement to a later run")
     given = parser.parse_args()
     share = max(1.0, given.nproc / len(os.sched_getaffinity(0)))
+    given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.names:
         _run(name, given, share)
 

@@ -19,7 +19,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import _get_default_store
 
+from . import exchange
 from .errors import CommunicationError
+from .exchange import takes_messages
 
 if TYPE_CHECKING:
     from .measure import Recorder
@@ -159,16 +161,23 @@ class Mesh:
         """Reduce a tensor over a group; this process keeps its part of dimension `dim`."""
         parts = self.size(axes)
         sent, operator = _prepare(_split_first(tensor, dim, parts), reduction)
-        kept = sent.new_empty(sent.shape[1:])
-        work = self._start(
-            "reduce_scatter",
-            axes,
-            lambda group: dist.reduce_scatter_tensor(kept.view(-1), sent.view(-1), operator, group, async_op=True),
-        )
-        whole = kept if work is not None else sent[0]
-        return self._pending(
-            "reduce_scatter", axes, work, lambda: self._result(whole, tensor.dtype, reduction, axes), sent
-        )
+        group = self._groups.get(axes)
+        messages = group is not None and takes_messages(group)
+        kept = sent.new_empty((parts - 1, *sent.shape[1:]) if messages else sent.shape[1:])
+
+        def start(group: dist.ProcessGroup) -> Any:
+            if messages:
+                return exchange.scatter(sent, kept, group)
+            return dist.reduce_scatter_tensor(kept.view(-1), sent.view(-1), operator, group, async_op=True)
+
+        def finish() -> Tensor:
+            whole = kept if work is not None else sent[0]
+            if messages:
+                whole = exchange.reduce(sent[self.index(axes)], kept, reduction, tensor.dtype == torch.bool)
+            return self._result(whole, tensor.dtype, reduction, axes)
+
+        work = self._start("reduce_scatter", axes, start)
+        return self._pending("reduce_scatter", axes, work, finish, sent)
 
     def all_gather(self, tensor: Tensor, axes: Axes, dim: int) -> Pending:
         """The tensors of a group behind each other along dimension `dim`."""
@@ -176,11 +185,13 @@ class Mesh:
         if self.size(axes) == 1:
             return self._pending("all_gather", axes, None, lambda: tensor)
         gathered = sent.new_empty((self.size(axes), *sent.shape))
-        work = self._start(
-            "all_gather",
-            axes,
-            lambda group: dist.all_gather_into_tensor(gathered.view(-1), sent.view(-1), group, async_op=True),
-        )
+
+        def start(group: dist.ProcessGroup) -> Any:
+            if takes_messages(group):
+                return exchange.gather(sent, gathered, group)
+            return dist.all_gather_into_tensor(gathered.view(-1), sent.view(-1), group, async_op=True)
+
+        work = self._start("all_gather", axes, start)
         return self._pending("all_gather", axes, work, lambda: _join_first(gathered, dim).to(tensor.dtype), sent)
 
     def all_to_all(self, tensor: Tensor, axes: Axes, split: int, dim: int) -> Pending:
@@ -265,7 +276,9 @@ class Mesh:
             work = start(group)
         except RuntimeError as error:
             raise CommunicationError(f"{kind} over {', '.join(axes)} failed: {error}") from error
-        return work if self.recorder is None else self.recorder.started(kind, axes, begin, [work])
+        if self.recorder is None:
+            return work
+        return self.recorder.started(kind, axes, begin, work if isinstance(work, list) else [work])
 
     def _pending(
         self, kind: str, axes: Axes, work: Any, finish: Callable[[], Tensor], kept: Tensor | None = None

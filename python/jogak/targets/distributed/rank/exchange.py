@@ -1,0 +1,74 @@
+"""All-gather and reduce-scatter as one message between each two ranks of a group, for gloo.
+
+What gloo has for them goes through a copy of the whole buffer, and waits for one neighbour after the other. Messages
+between pairs lie where the data is read and wanted, move the same bytes, and are all under way at once: on two cores
+they take half the processor time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+_COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": torch.add, "average": torch.add, "product": torch.mul, "max": torch.maximum, "min": torch.minimum,
+    "bitwise_and": torch.bitwise_and, "bitwise_or": torch.bitwise_or, "bitwise_xor": torch.bitwise_xor,
+}  # fmt: skip
+_ON_BITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"sum": torch.maximum, "product": torch.minimum}
+"""What a sum and a product of truth values are."""
+
+
+def takes_messages(group: dist.ProcessGroup) -> bool:
+    """Whether a group's own all-gather and reduce-scatter are the slower ones."""
+    return dist.get_backend(group) == "gloo"
+
+
+def gather(sent: Tensor, gathered: Tensor, group: dist.ProcessGroup) -> list[Any]:
+    """Start to send a tensor to the whole group; `gathered` has a place for each rank's. Returns what to wait for."""
+    gathered[dist.get_rank(group)].copy_(sent)
+    return [work for _, after, before in _pairs(group) for work in _pair(sent, after, gathered[before], before, group)]
+
+
+def scatter(sent: Tensor, received: Tensor, group: dist.ProcessGroup) -> list[Any]:
+    """Start to send each rank its entry of `sent`.
+
+    Args:
+        received: has a place for what each other rank sends, the nearest one before first.
+
+    Returns:
+        What to wait for.
+    """
+    return [
+        work
+        for place, after, before in _pairs(group)
+        for work in _pair(sent[after], after, received[place], before, group)
+    ]
+
+
+def reduce(own: Tensor, received: Tensor, reduction: str, truth: bool) -> Tensor:
+    """What a rank had and what came in, combined in new memory.
+
+    Args:
+        truth: whether these are truth values.
+    """
+    combine = _ON_BITS.get(reduction, _COMBINE[reduction]) if truth else _COMBINE[reduction]
+    total = combine(own, received[0])
+    for other in received[1:]:
+        combine(total, other, out=total)  # type: ignore[call-arg]
+    return total
+
+
+def _pairs(group: dist.ProcessGroup) -> Iterator[tuple[int, int, int]]:
+    """Number, rank behind and rank before this one by each distance: all ranks go through them in the same order."""
+    size, rank = dist.get_world_size(group), dist.get_rank(group)
+    for distance in range(1, size):
+        yield distance - 1, (rank + distance) % size, (rank - distance) % size
+
+
+def _pair(outgoing: Tensor, after: int, incoming: Tensor, before: int, group: dist.ProcessGroup) -> Iterator[Any]:
+    yield dist.isend(outgoing, group=group, group_dst=after)
+    yield dist.irecv(incoming, group=group, group_src=before)
