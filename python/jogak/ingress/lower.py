@@ -13,6 +13,7 @@ from torch_mlir.extras.fx_importer import ContextCache, FxImporter
 from torch_mlir.passmanager import PassManager
 
 from jogak.errors import JogakError
+from jogak.ingress.checkpoints import cut_regions, join_regions
 from jogak.ingress.places import Place, place_of
 from jogak.ir.context import from_mlir_error, new_context
 
@@ -63,8 +64,10 @@ def lower(graph: fx.GraphModule, context: ir.Context) -> ir.Module:
         JogakError: ops cannot be lowered; it lists all of them with their source lines.
     """
     try:
+        repeated = cut_regions(graph.graph)
         module = _import_graph(graph.graph, context)
         run_pipelines(module)
+        join_regions(module, repeated)
     except (ir.MLIRError, NotImplementedError, TypeError, AssertionError) as error:
         raise _explain(graph.graph, error) from error
     return module

@@ -139,6 +139,16 @@ class PlaceMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._by_sequence: dict[int, Place] = {}
         self._last = UNKNOWN
         self.override: str | None = None
+        self._repeated: list[CodeType] = []
+
+    @contextmanager
+    def repeating(self, boundary: CodeType) -> Iterator[None]:
+        """Everything inside is done by the user's code, for the second time, below the function with that code."""
+        self._repeated.append(boundary)
+        try:
+            yield
+        finally:
+            self._repeated.pop()
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
@@ -165,13 +175,14 @@ class PlaceMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = _exported_place(traceback.get_current_meta())
         if place is not None:
             return place
-        file, line = innermost_user_place(_user_frames(sys._getframe(4), self._boundary))
+        boundary = self._repeated[-1] if self._repeated else self._boundary
+        file, line = innermost_user_place(_user_frames(sys._getframe(4), boundary))
         # Between the ops of the backward pass autograd works on its own, for the op that it has just done.
         return Place(file, line, self._scopes.current) if file else self._last
 
     def _place(self) -> Place:
         node = torch._C._current_autograd_node()
-        if node is not None:
+        if node is not None and not self._repeated:
             return self._backward(node._sequence_nr())
         return self._forward()
 

@@ -87,11 +87,12 @@ class Draws:
 
     Args:
         seed: one i32, the program's argument.
+        count: how many there were before.
     """
 
-    def __init__(self, seed: Tensor) -> None:
+    def __init__(self, seed: Tensor, count: int = 0) -> None:
         self.seed = seed
-        self.count = 0
+        self.count = count
 
     def bits(self, shape: Sequence[int]) -> Tensor:
         """The next draw."""
@@ -206,13 +207,17 @@ class _Replaced(TorchFunctionMode):
 
 
 @contextmanager
-def counted_draws(seed: Tensor) -> Iterator[Draws]:
+def counted_draws(seed: Tensor, count: int = 0) -> Iterator[Draws]:
     """Draw by counters inside the block, in the model's own code and in what PyTorch's Python code calls for it.
+
+    Args:
+        seed: one i32.
+        count: how many draws there were before.
 
     Raises:
         ValueError: inside, by a probability that is none.
     """
-    draws = Draws(seed)
+    draws = Draws(seed, count)
     replaced = _replacements(draws)
     table = {getattr(space, name): function for space, name, function in replaced}
     table |= {

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from jogak.errors import JogakError
 from jogak.ingress import losses, optimizers
+from jogak.ingress.checkpoints import Again, repeating
 from jogak.ingress.constants import ConstantMode
 from jogak.ingress.importer import Imported, import_program
 from jogak.ingress.model import Model, is_program_file, load_model, seeded
@@ -251,7 +252,16 @@ def _train(
 ) -> dict[str, Tensor]:
     args, kwargs = model.rebuild([values[name] for name in model.names])
     real, slots = _torch_optimizer(model, optimizer, values)
-    with _computing_in(dtype, options), counted_draws(values[SEED]) as draws:
+
+    def again(start: int) -> Again:
+        @contextmanager
+        def context() -> Iterator[None]:
+            with _computing_in(dtype, options), counted_draws(values[SEED], start):
+                yield
+
+        return context
+
+    with _computing_in(dtype, options), counted_draws(values[SEED]) as draws, repeating(lambda: again(draws.count)):
         loss = _eager_loss(model, options, model.module(*args, **kwargs), values)
     real.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -10,15 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.fx import traceback
+from torch.nn.utils.stateless import _reparametrize_module
 
 from jogak.errors import JogakError
 from jogak.ingress import losses
+from jogak.ingress.checkpoints import REGION, Again, repeating
 from jogak.ingress.model import Model
 from jogak.ingress.naming import tensor_leaves
 from jogak.ingress.options import ImportOptions, Loss
 from jogak.ingress.places import ModuleScopes, PlaceMode
 from jogak.ingress.program import Argument, Result
-from jogak.ingress.randomness import SEED, counted_draws
+from jogak.ingress.randomness import SEED, Draws, counted_draws
 from jogak.ingress.rewrites import rewritten
 
 
@@ -64,6 +67,7 @@ class Step:
     def __post_init__(self) -> None:
         self._scopes = ModuleScopes(self.model.module)
         self._places = PlaceMode(self._scopes, run_model.__code__)
+        self._regions = 0
 
     def __call__(self, *flat: Tensor) -> tuple[Tensor, ...]:
         """The results, in the order of `results`, then the gradients, in the order of `gradients`."""
@@ -81,9 +85,34 @@ class Step:
         buffers = {name: value.clone() for name, value in self._named(values, "buffer").items()}
         args, kwargs = self.model.rebuild(list(self._named(values, "input").values()))
         state = {**parameters, **buffers}
-        with self._scopes.watching(), precision(self.options), rewritten(), counted_draws(values[SEED]) as draws:
+        with (
+            self._scopes.watching(),
+            precision(self.options),
+            rewritten(),
+            counted_draws(values[SEED]) as draws,
+            repeating(lambda: self._again(draws, state)),
+        ):
             output = run_model(self.model.module, state, args, kwargs)
         return output, {**{name: state[name] for name in buffers}, **draws.next_seed()}
+
+    def _again(self, draws: Draws, state: Mapping[str, Tensor]) -> Again:
+        """What the second run of a checkpointed region that starts now is done in: all that the first one has."""
+        start, number = draws.count, self._regions
+        self._regions += 1
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with (
+                traceback.annotate({REGION: number}),
+                self._places.repeating(Step._train.__code__),
+                _reparametrize_module(self.model.module, dict(state), tie_weights=True),
+                self._scopes.watching(),
+                rewritten(),
+                counted_draws(draws.seed, start),
+            ):
+                yield
+
+        return again
 
     def forward_only(self, values: Mapping[str, Tensor]) -> Any:
         """The model's output, without a loss or an update."""

@@ -14,6 +14,7 @@ from torch_mlir.dialects import torch as torch_dialect
 from torch_mlir.passmanager import PassManager
 
 from jogak.errors import JogakError
+from jogak.ir.barrier import define_barrier
 from jogak.ir.diagnostics import Diagnostic, Diagnostics, PassFailed, Severity, SourceLocation, source_location
 
 TEXT_BUFFER = "-"
@@ -43,6 +44,7 @@ def new_context(*, allow_unregistered: bool = False) -> ir.Context:
         # torch-mlir registers `tm_tensor` nowhere for Python; a pass that depends on it loads it.
         loader = PassManager.parse("builtin.module(torch-backend-to-linalg-on-tensors-backend-pipeline)")
         loader.run(ir.Module.create().operation)
+    define_barrier(context)
     return context
 
 

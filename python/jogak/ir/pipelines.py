@@ -29,7 +29,7 @@ def partition_pipeline(options: str = "") -> str:
         "builtin.module("
         f"jogak-partition{priced},canonicalize,cse,"
         f"jogak-merge-reductions,jogak-scatter-reductions,jogak-bucket-collectives{priced},"
-        "canonicalize,cse)"
+        "canonicalize,cse,jogak-mark-recomputation)"
     )
 
 

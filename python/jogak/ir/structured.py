@@ -14,6 +14,7 @@ from torch_mlir import ir
 
 from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.ir.affine import LinearExpr, linear_map
+from jogak.ir.barrier import BARRIER
 from jogak.sharding.sharding import Combiner
 
 COMBINERS = {
@@ -31,7 +32,7 @@ _BOOLEAN_COMBINERS = {
 """The same on `i1`, where true is -1 to a signed comparison and a sum is an exclusive or."""
 
 RESHAPES = {"tensor.expand_shape", "tensor.collapse_shape"}
-_RENAMES = {"tensor.cast", "shard.shard", "util.optimization_barrier"}
+_RENAMES = {"tensor.cast", "shard.shard", BARRIER}
 _CASTS = {"arith.index_cast", "arith.extsi", "arith.extui", "arith.trunci"}
 FREE_OPS = {
     "arith.constant", "arith.index_cast", "arith.select", "linalg.index", "linalg.yield", "tensor.extract",

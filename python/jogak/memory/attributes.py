@@ -8,4 +8,5 @@ RECOMPUTE_OF = "jogak.recompute_of"
 """On an op that is done again: where the first one stands. A target must not merge the two: it puts an optimization
 barrier in front of its operands."""
 RECOMPUTE = "jogak.recompute"
-"""Beside it: a number that no other op has, so that CSE leaves every one of them."""
+"""Beside it: a number that no other op has, so that CSE leaves every one of them; below zero where the model's own
+checkpointing asks for it."""

@@ -8,7 +8,7 @@ from torch_mlir import ir
 
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import source_location
-from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE_OF
+from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE, RECOMPUTE_OF
 from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.tape import Lifetime, lay_out
 from jogak.report.promise import as_collective, op_seconds
@@ -17,12 +17,13 @@ from jogak.sharding.reading import argument_attributes, argument_names
 
 
 def recomputed(function: ir.Operation, mesh: Mesh, cost: CostModel, before: int) -> dict[str, Any] | None:
-    """What the manifest says of rematerialization; None when nothing is computed again.
+    """What the manifest says of rematerialization; None when nothing is computed again but what the model's code asks.
 
     Args:
         before: bytes of the peak without it.
     """
-    again = [v.operation for v in function.regions[0].blocks[0].operations if RECOMPUTE_OF in v.operation.attributes]
+    operations = [view.operation for view in function.regions[0].blocks[0].operations]
+    again = [op for op in operations if _number(op) >= 0]
     if not again:
         return None
     return {
@@ -31,6 +32,17 @@ def recomputed(function: ir.Operation, mesh: Mesh, cost: CostModel, before: int)
         "added_time_s": sum(op_seconds(op, mesh, cost) for op in again),
         "peak_without_bytes": before,
     }
+
+
+def checkpointed(function: ir.Operation) -> int:
+    """Ops that begin what the model's own checkpointing computes again."""
+    operations = [view.operation for view in function.regions[0].blocks[0].operations]
+    return sum(RECOMPUTE in op.attributes for op in operations) - sum(_number(op) >= 0 for op in operations)
+
+
+def _number(op: ir.Operation) -> int:
+    """The number of what rematerialization does again; -1 for other ops."""
+    return int(ir.IntegerAttr(op.attributes[RECOMPUTE]).value) if RECOMPUTE in op.attributes else -1
 
 
 def memory_map(function: ir.Operation) -> dict[str, Any]:

@@ -42,6 +42,9 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
     if (made.configuration.micro_batches or 1) > 1:
         lines.append(f"  micro-batches   {made.configuration.micro_batches}, one after the other, and one update")
     if promise is not None:
+        from jogak.ir.module import main_function  # what shows only sizes needs no MLIR
+        from jogak.report.memory import checkpointed
+
         for kind, entry in promise.collectives.items():
             for axes, along in entry["by_axis"].items():
                 lines.append(f"  {kind:15} on {axes:12} {along['count']:5} times, {size(along['bytes'])} per device")
@@ -52,6 +55,9 @@ def summary(made: Compilation, folder: Path | None = None) -> str:
             f"{duration(promise.communication_time_s)} communicating{_hidden(promise.hidden_time_s)}"
         )
         lines.append(f"  peak memory     {size(promise.peak_memory_bytes)} per device")
+        repeated = checkpointed(main_function(made.device).operation) if made.device is not None else 0
+        if repeated:
+            lines.append(f"  checkpointed    {repeated} ops begin second runs, as the model's code asks")
         if made.remat is not None:
             lines.append(
                 f"  recomputed      {made.remat['recomputed_ops']} ops, {1e3 * made.remat['added_time_s']:.3g} ms "

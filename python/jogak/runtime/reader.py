@@ -12,6 +12,7 @@ from typing import Any
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
+from jogak.ir.barrier import BARRIER
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
 from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE_OF
@@ -27,7 +28,7 @@ from jogak.runtime.types import TensorType
 
 _KEEPS_SPLAT = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.cast"}
 """Ops that make a tensor of one value from a tensor of one value."""
-_ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", "util.optimization_barrier"}
+_ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", BARRIER}
 """Ops whose results are their operands."""
 _NO_REGION = Region((), (), (), ())
 _SKIPPED = {"shard.sharding", "shard.get_sharding", "func.return"}

@@ -36,9 +36,9 @@ def mlp(layers: int, batch: int, width: int, bias: bool = False) -> Built:
     return Mlp(layers, width, bias), (torch.empty(batch, width), torch.empty(batch, width))
 
 
-def bert(layers: int, batch: int, length: int, width: int, heads: int) -> Built:
+def bert(layers: int, batch: int, length: int, width: int, heads: int, again: bool = False) -> Built:
     shape = (batch, length, width)
-    return Stack(layers, width, heads), (torch.empty(shape), torch.empty(shape))
+    return Stack(layers, width, heads, again), (torch.empty(shape), torch.empty(shape))
 
 
 def attention() -> Built:
@@ -121,6 +121,11 @@ FORMS: Mapping[str, Form] = {
     ),
     "A13": Form("6-layer MLP, batch 32, width 256", lambda: mlp(6, 32, 256), 5 * all_reduce(32 * 256 * 4)),
     "A15": Form("2 BERT layers, 8 x 8 x 128", lambda: bert(2, 8, 8, 128, 8), 7 * all_reduce(8 * 8 * 128 * 4)),
+    "A16": Form(
+        "A15, each layer under torch.utils.checkpoint",
+        lambda: bert(2, 8, 8, 128, 8, again=True),
+        11 * all_reduce(8 * 8 * 128 * 4),
+    ),
 }
 
 _LOSS = "7.01 more: the loss is reduced, too, which Alpa's graph does not return"

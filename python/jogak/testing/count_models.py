@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
 class Mlp(nn.Module):
@@ -61,15 +62,20 @@ class Layer(Attention):
 
 
 class Stack(nn.Module):
-    """Layers without an embedding: nothing needs the gradient of the network's input."""
+    """Layers without an embedding: nothing needs the gradient of the network's input.
 
-    def __init__(self, layers: int, width: int, heads: int) -> None:
+    Args:
+        again: whether each layer is computed again in the backward pass.
+    """
+
+    def __init__(self, layers: int, width: int, heads: int, again: bool = False) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
+        self.again = again
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         for layer in self.layers:
-            x = layer(x)
+            x = checkpoint(layer, x, use_reentrant=False) if self.again else layer(x)
         return functional.mse_loss(x, target)
 
 
@@ -109,6 +115,11 @@ Built = tuple[nn.Module, tuple[Tensor, Tensor]]
 def transformer() -> Built:
     """Two layers of width 64 with 8 heads."""
     return Stack(2, 64, 8), (torch.randn(8, 8, 64), torch.randn(8, 8, 64))
+
+
+def checkpointed() -> Built:
+    """The same, each layer computed again in the backward pass."""
+    return Stack(2, 64, 8, True), (torch.randn(8, 8, 64), torch.randn(8, 8, 64))
 
 
 def mlp() -> Built:

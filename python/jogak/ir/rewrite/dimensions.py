@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
+from jogak.ir.barrier import BARRIER
 from jogak.ir.rewrite import build
 from jogak.ir.rewrite.factors import Factors, Group, Node, Window
 from jogak.ir.rewrite.splats import is_splat
@@ -254,8 +255,13 @@ def _read_pad(dims: Dimensions, op: ir.Operation) -> None:
             dims.factors.freeze(result)
 
 
+def _read_barrier(dims: Dimensions, op: ir.Operation) -> None:
+    _unify(dims.factors, dims.operand(op, 0), dims.nodes(op.results[0], False))
+
+
 _READERS: dict[str, Callable[[Dimensions, ir.Operation], None]] = {
     "linalg.generic": _read_generic,
+    BARRIER: _read_barrier,
     "tensor.collapse_shape": _read_reshape,
     "tensor.expand_shape": _read_reshape,
     "tensor.extract_slice": _read_extract_slice,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch_mlir import ir
 
+from jogak.ir.barrier import BARRIER
 from jogak.ir.rewrite import build
 from jogak.ir.rewrite.build import Shape, flatten
 from jogak.ir.rewrite.dimensions import Dimensions, concat_offsets, simplify, static
@@ -340,8 +341,17 @@ def _refine_pad(state: Rewriter, op: ir.Operation) -> None:
     state.define(result, result)
 
 
+def _refine_barrier(state: Rewriter, op: ir.Operation) -> None:
+    result = op.results[0]
+    shape = flatten(state.dims.pieces(state.dims.nodes(result, False), False))
+    op.operands[0] = state.get(op.operands[0], shape, op)
+    result.set_type(_typed(result, shape))
+    state.define(result, result)
+
+
 _REFINERS: dict[str, Callable[[Rewriter, ir.Operation], None]] = {
     "linalg.generic": _refine_generic,
+    BARRIER: _refine_barrier,
     "linalg.fill": _drop,
     "tensor.empty": _drop,
     "tensor.collapse_shape": _refine_reshape,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from torch_mlir import ir
 
+from jogak.ir.barrier import BARRIER
 from jogak.ir.structured import is_tensor, region_values, shape_of
 from jogak.plugin import RuleFunction
 from jogak.sharding.rule import OpShardingRule
@@ -21,6 +22,7 @@ from jogak.sharding.rules.tensor import (
     insert_slice_rule,
     pad_rule,
     reshape_rule,
+    same_rule,
 )
 from jogak.sharding.rules.tm_tensor import along_dimension_rule, scatter_rule
 
@@ -32,6 +34,7 @@ BUILTIN: Mapping[str, Callable[[ir.Operation], OpShardingRule]] = {
     "tensor.extract_slice": extract_slice_rule,
     "tensor.insert_slice": insert_slice_rule,
     "tensor.pad": pad_rule,
+    BARRIER: same_rule,
     "tensor.concat": concat_rule,
     "tm_tensor.scatter": scatter_rule,
     "tm_tensor.scan": along_dimension_rule,

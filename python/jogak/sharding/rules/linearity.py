@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
+from jogak.ir.barrier import BARRIER
 from jogak.ir.structured import Structured, is_tensor
 from jogak.sharding.sharding import Combiner
 
@@ -57,7 +58,7 @@ NOTHING = Linearity()
 
 def linearity(op: ir.Operation) -> Linearity:
     """Read it from an op. Operand numbers count the tensor operands, as in the op's sharding rule."""
-    if op.name in (*VIEWS, _SLICE):
+    if op.name in (*VIEWS, _SLICE, BARRIER):
         return Linearity(through=(0,))
     if op.name != "linalg.generic" or len(op.results) != 1:
         return NOTHING

@@ -44,6 +44,13 @@ def reshape_rule(op: ir.Operation) -> OpShardingRule:
     return OpShardingRule(tuple(factors), (operand,), (out,))
 
 
+def same_rule(op: ir.Operation) -> OpShardingRule:
+    """An op that gives back its operand: every dimension passes through."""
+    shape = shape_of(op.operands[0])
+    dims = tuple((number,) if size != 1 else () for number, size in enumerate(shape))
+    return OpShardingRule(tuple(map(Factor, shape)), (dims,), (dims,))
+
+
 class _Dims:
     """Factors of an op whose dimensions either pass through or must stay whole."""
 

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence, Set
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func, tensor
 
+from jogak.ir.barrier import BARRIER
 from jogak.ir.structured import region_ops
 from jogak.runtime.grid import Grid
 from jogak.sharding.mesh import Mesh
 
 _OURS = "jogak."
-BARRIER = "util.optimization_barrier"
-"""IREE's; nothing is merged or moved across it."""
 
 
 class FunctionBuilder:

@@ -14,6 +14,7 @@ from typing import Any
 from torch_mlir import ir
 
 from jogak.errors import JogakError
+from jogak.ir.barrier import BARRIER
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
 from jogak.ir.structured import region_ops
@@ -27,7 +28,7 @@ from jogak.targets.distributed.schedule import overlap
 from jogak.targets.iree.cut import Node, crossing, cut, read_outside
 from jogak.targets.iree.functions import FunctionBuilder
 
-_ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", "util.optimization_barrier"}
+_ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", BARRIER}
 _IGNORED = {"shard.sharding", "shard.get_sharding", "func.return"}
 _AMBIENT = {"arith.constant", "tensor.empty", "linalg.fill", "shard.process_multi_index", "shard.process_linear_index"}
 """Ops that every function repeats where their operands are such too."""
