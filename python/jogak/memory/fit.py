@@ -29,7 +29,7 @@ class Fit:
         fits: whether the arena is within the budget.
         peak_without: bytes without repeats, in the best order.
         added_seconds: of the repeats.
-        bound_seconds: no plan with this order of first computations adds less.
+        bound_seconds: no plan for the budget with this order of first computations adds less.
         minimum_bound: bytes that no plan can go below.
         layers: how many layers share one plan of what is computed again; 1 where none do.
     """
@@ -59,13 +59,15 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     if ordered is not None:
         return Fit(order, ordered, budget, True, ordered.arena, minimum_bound=minimum)
     without = trace(arrays_of(tape), order).peak
-    target, end = budget, time.monotonic() + time_limit
+    target, end, bound = budget, time.monotonic() + time_limit, None
     for attempt in range(_ATTEMPTS):
         left = max(end - time.monotonic(), time_limit / 4)
         plan = _recomputed(tape, (range(len(tape.steps)), order), target, left, 0 if attempt else improve)
         placed = place(tape, plan.sequence, enough=budget, time_limit=3.0)
         fits = plan.fits and placed.arena <= budget
-        added, bound = plan.added_seconds, plan.bound_seconds
+        added = plan.added_seconds
+        # Later attempts have a lower target, below which everything is dearer: what they prove is not of the budget.
+        bound = plan.bound_seconds if bound is None else min(bound, added)
         made = Fit(plan.sequence, placed, budget, fits, without, added, bound, minimum, plan.layers)
         if fits or not plan.fits:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -16,6 +17,7 @@ from jogak.ir.context import new_context
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.memory.attributes import ARENA, OFFSET
+from jogak.memory import fit as fitting
 from jogak.memory.fit import fit
 from jogak.memory.order import low_order
 from jogak.memory.recompute import lower_bound, minimum_bytes, without_waste
@@ -106,6 +108,24 @@ def test_the_bound_is_the_optimum_where_one_value_has_to_go():
     assert found.fits
     assert lower_bound(tape, range(5), budget) <= 1.0
     assert found.added_seconds <= 1.0
+
+
+def test_the_bound_is_that_of_the_budget_when_packing_loses_bytes(monkeypatch):
+    tape, calls = training_like(1, steps=20), []
+    budget = int(0.8 * lay_out(tape).peak)
+
+    def lossy(*arguments, **options):
+        calls.append(arguments)
+        placed = fitting_place(*arguments, **options)
+        return replace(placed, arena=budget + 256) if len(calls) == 1 else placed
+
+    fitting_place = fitting.place
+    monkeypatch.setattr(fitting, "place", lossy)
+    found = fit(tape, budget)
+    assert found.fits
+    assert len(calls) == 2
+    orders = (range(len(tape.steps)), low_order(tape))
+    assert found.bound_seconds <= max(lower_bound(tape, order, budget) for order in orders)
 
 
 @pytest.fixture(scope="module", params=["data=1", "data=2,model=2"])
