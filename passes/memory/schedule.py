@@ -21,7 +21,8 @@ class Schedule(Pass):
 
     List schedules that run what frees memory as soon as it can run (the update of a parameter right behind its
     gradient), and what only makes something right before its first reader, compete with the order that is there; local
-    search moves steps away from the highest point of the best one. Up to 25 ops the order is the lowest there is.
+    search moves steps away from the highest point of the best one. Up to 25 ops a search over sets of finished ops goes
+    on from there: it ends with the lowest peak of all orders, unless more sets are open at once than it keeps.
 
     Before: the program of one device.
 

@@ -33,19 +33,22 @@ class _State:
         return self.done, self.inside
 
 
-def exact_order(tape: Tape) -> tuple[list[int], bool] | None:
-    """The order with the lowest peak, and whether that is proven; None where no order is lower than the tape's own.
+def exact_order(tape: Tape, start: Sequence[int] | None = None) -> tuple[list[int], bool]:
+    """The order with the lowest peak that is found, never above that of a first one, and whether none is lower.
 
-    Searches for an order below the best peak so far until there is none.
+    Searches for an order below the best peak so far until there is none. The answer is proven where the last search saw
+    every order below it: where no level had more sets than the beam keeps.
+
+    Args:
+        start: the order to beat, the program's own by default; it is the answer where none is lower.
     """
     search = _Search(tape)
-    best: list[int] | None = None
-    limit = lay_out(tape).peak
+    best = list(range(len(tape.steps)) if start is None else start)
     while True:
-        found, complete = search.below(limit)
+        found, complete = search.below(lay_out(tape, best).peak)
         if found is None:
-            return None if best is None else (best, complete)
-        best, limit = found, lay_out(tape, found).peak
+            return best, complete
+        best = found
 
 
 class _Search:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jogak.memory.exact_order import LARGEST, exact_order
 from jogak.memory.shifts import shift
-from jogak.memory.tape import Tape, lay_out
+from jogak.memory.tape import Tape
 from jogak.memory.trace import arrays_of, trace
 
 _LONG = 2_000
@@ -16,25 +16,19 @@ ROUNDS = 60
 """Changes of an order that the local search makes."""
 
 
-def low_order(tape: Tape, rounds: int = ROUNDS) -> list[int]:
-    """An order with a low peak: proven for a few steps, else list scheduling and local search.
+def low_order(tape: Tape) -> list[int]:
+    """An order with a low peak: list scheduling and local search; for a few steps the lowest, where that can be proven.
 
     A list schedule takes the first step in program order, unless a ready one shrinks what is alive; the schedules
     differ in whether steps that only make something wait for their first reader. The best of them, or the program's
-    own order, is then changed step by step (`jogak.memory.shifts`).
-
-    Args:
-        rounds: how many changes are made at most.
+    own order, is then changed step by step (`jogak.memory.shifts`). For a few steps a search over sets of finished
+    steps goes on from there (`jogak.memory.exact_order`): nearly always to the lowest peak of all orders.
     """
-    own = list(range(len(tape.steps)))
-    if len(own) <= LARGEST:
-        found = exact_order(tape)
-        return own if found is None else found[0]
     best = list_order(tape)
-    if len(own) > _LONG:
+    if len(best) > _LONG:
         return best
-    lower = shift(tape, best, rounds)
-    return lower if lay_out(tape, lower).peak < lay_out(tape, best).peak else best
+    best = shift(tape, best, ROUNDS)
+    return best if len(best) > LARGEST else exact_order(tape, best)[0]
 
 
 def list_order(tape: Tape) -> list[int]:
