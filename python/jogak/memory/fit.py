@@ -27,7 +27,6 @@ class Fit:
         placement: its buffers and offsets.
         budget: bytes that were asked for.
         fits: whether the arena is within the budget.
-        peak_without: bytes without repeats, in the best order.
         added_seconds: of the repeats.
         bound_seconds: no plan for the budget with this order of first computations adds less.
         minimum_bound: bytes that no plan can go below.
@@ -38,7 +37,6 @@ class Fit:
     placement: Placement
     budget: int
     fits: bool
-    peak_without: int
     added_seconds: float = 0.0
     bound_seconds: float = 0.0
     minimum_bound: int = 0
@@ -53,12 +51,11 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     minimum = minimum_bytes(tape)
     own = _placed(tape, range(len(tape.steps)), budget)
     if own is not None:
-        return Fit(range(len(tape.steps)), own, budget, True, own.arena, minimum_bound=minimum)
+        return Fit(range(len(tape.steps)), own, budget, True, minimum_bound=minimum)
     order = low_order(tape)
     ordered = _placed(tape, order, budget)
     if ordered is not None:
-        return Fit(order, ordered, budget, True, ordered.arena, minimum_bound=minimum)
-    without = trace(arrays_of(tape), order).peak
+        return Fit(order, ordered, budget, True, minimum_bound=minimum)
     target, end, bound = budget, time.monotonic() + time_limit, None
     for attempt in range(_ATTEMPTS):
         left = max(end - time.monotonic(), time_limit / 4)
@@ -68,7 +65,7 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
         added = plan.added_seconds
         # Later attempts have a lower target, below which everything is dearer: what they prove is not of the budget.
         bound = plan.bound_seconds if bound is None else min(bound, added)
-        made = Fit(plan.sequence, placed, budget, fits, without, added, bound, minimum, plan.layers)
+        made = Fit(plan.sequence, placed, budget, fits, added, bound, minimum, plan.layers)
         if fits or not plan.fits:
             break
         target -= max(placed.arena - budget, budget // 500)

@@ -95,19 +95,18 @@ def shift(tape: Tape, sequence: Sequence[int], rounds: int = 200) -> list[int]:
         A sequence of the same steps; its peak is never higher.
     """
     arrays, shifter = arrays_of(tape), Shifter(tape)
-    best = list(sequence)
-    peak = trace(arrays, best).peak
-    now, goal = best, peak
+    now = best = list(sequence)
+    found = trace(arrays, now)
+    goal = peak = found.peak
     for _ in range(rounds):
-        found = trace(arrays, now)
-        if found.peak < peak:
-            best, peak = now, found.peak
         if found.peak <= goal:
             goal = found.peak - max((found.peak - tape.resident) // _FINER, 1)
         after = _lower(arrays, shifter, now, found, goal)
         if after is None:
             break
-        now = after
+        now, found = after, trace(arrays, after)
+        if found.peak < peak:
+            best, peak = now, found.peak
     return best
 
 

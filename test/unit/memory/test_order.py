@@ -84,3 +84,12 @@ def test_local_search_lowers_what_list_scheduling_leaves():
         assert now <= before
         better += now < before
     assert better >= 3
+
+
+def test_the_order_of_the_last_round_counts():
+    better = 0
+    for seed in range(12):
+        tape = random_tape(seed, 80)
+        start = list_order(tape)
+        better += lay_out(tape, shift(tape, start, 1)).peak < lay_out(tape, start).peak
+    assert better >= 1
