@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jogak.memory.offsets import Placement, place
 from jogak.memory.order import low_order
-from jogak.memory.recompute import Plan, lower_bound, minimum_bytes, recompute
+from jogak.memory.recompute import Bound, Plan, bound_of, minimum_bytes, recompute
 from jogak.memory.tape import Tape
 from jogak.memory.trace import arrays_of, trace
 
@@ -49,42 +49,45 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     The program's own order stays where it fits. Where packing loses bytes, the peak is lowered by as many.
     """
     minimum = minimum_bytes(tape)
-    own = _placed(tape, range(len(tape.steps)), budget)
+    own_order = tuple(range(len(tape.steps)))
+    own = _placed(tape, own_order, budget)
     if own is not None:
-        return Fit(range(len(tape.steps)), own, budget, True, minimum_bound=minimum)
-    order = low_order(tape)
-    ordered = _placed(tape, order, budget)
+        return Fit(own_order, own, budget, True, minimum_bound=minimum)
+    low = tuple(low_order(tape))
+    ordered = _placed(tape, low, budget)
     if ordered is not None:
-        return Fit(order, ordered, budget, True, minimum_bound=minimum)
-    target, end, bound = budget, time.monotonic() + time_limit, None
+        return Fit(low, ordered, budget, True, minimum_bound=minimum)
+    # Solved once: plans for the lower targets of later attempts are plans for the budget, too.
+    bounds = {order: bound_of(tape, order, budget) for order in dict.fromkeys((own_order, low))}
+    target, end = budget, time.monotonic() + time_limit
     for attempt in range(_ATTEMPTS):
         left = max(end - time.monotonic(), time_limit / 4)
-        plan = _recomputed(tape, (range(len(tape.steps)), order), target, left, 0 if attempt else improve)
+        plan = _recomputed(tape, bounds, target, left, 0 if attempt else improve)
         placed = place(tape, plan.sequence, enough=budget, time_limit=3.0)
         fits = plan.fits and placed.arena <= budget
-        added = plan.added_seconds
-        # Later attempts have a lower target, below which everything is dearer: what they prove is not of the budget.
-        bound = plan.bound_seconds if bound is None else min(bound, added)
-        made = Fit(plan.sequence, placed, budget, fits, added, bound, minimum, plan.layers)
+        made = Fit(plan.sequence, placed, budget, fits, plan.added_seconds, plan.bound_seconds, minimum, plan.layers)
         if fits or not plan.fits:
             break
         target -= max(placed.arena - budget, budget // 500)
     return made
 
 
-def _recomputed(tape: Tape, orders: Sequence[Sequence[int]], budget: int, time_limit: float, improve: int) -> Plan:
+def _recomputed(
+    tape: Tape, bounds: Mapping[tuple[int, ...], Bound], budget: int, time_limit: float, improve: int
+) -> Plan:
     """The cheapest plan over some orders of first computations, the most promising one first; the lowest if none fits.
 
     An order that is low by itself may keep what is dear to make again. Another one than the first is tried where none
     fits yet, or where its bound is clearly below the best plan.
+
+    Args:
+        bounds: the orders, with what single positions say of their plans.
     """
     best: Plan | None = None
-    distinct = dict.fromkeys(tuple(order) for order in orders)
-    bounds = {order: lower_bound(tape, order, budget) for order in distinct}
-    for order in sorted(distinct, key=bounds.__getitem__):
-        if best is not None and best.fits and bounds[order] > _WORTH * best.added_seconds:
+    for order, bound in sorted(bounds.items(), key=lambda item: item[1].seconds):
+        if best is not None and best.fits and bound.seconds > _WORTH * best.added_seconds:
             continue
-        plan = recompute(tape, order, budget, time_limit=time_limit / len(distinct), improve=improve)
+        plan = recompute(tape, order, budget, bound, time_limit=time_limit / len(bounds), improve=improve)
         if best is None or (not plan.fits, plan.added_seconds if plan.fits else plan.peak) < (
             not best.fits,
             best.added_seconds if best.fits else best.peak,

@@ -57,7 +57,15 @@ class Plan:
     layers: int = 1
 
 
-def recompute(tape: Tape, order: Sequence[int], budget: int, *, time_limit: float = 20.0, improve: int = 40) -> Plan:
+def recompute(
+    tape: Tape,
+    order: Sequence[int],
+    budget: int,
+    told: Bound | None = None,
+    *,
+    time_limit: float = 20.0,
+    improve: int = 40,
+) -> Plan:
     """Repeat steps so that no position needs more than a budget.
 
     Layers that are alike get one plan, whose search does not take longer when there are more of them. The sequence is
@@ -66,12 +74,13 @@ def recompute(tape: Tape, order: Sequence[int], budget: int, *, time_limit: floa
     Args:
         order: every step once.
         budget: bytes.
+        told: what `bound_of` says for this budget, or for a larger one that the plan's bound is to be of.
         time_limit: seconds; the result does not depend on it unless it runs out.
         improve: how many parts of the plan are solved again.
     """
     deadline = time.monotonic() + time_limit
-    told, base = bound_of(tape, order, budget), sum(step.seconds for step in tape.steps)
-    bound = told.seconds
+    told = told or bound_of(tape, order, budget)
+    bound, base = told.seconds, sum(step.seconds for step in tape.steps)
     plans = FlatPlans(tape)
 
     def made(sequence: list[int], layers: int = 1) -> Plan:
@@ -129,11 +138,6 @@ class Bound(NamedTuple):
 
     seconds: float
     starts: list[list[int]]
-
-
-def lower_bound(tape: Tape, order: Sequence[int], budget: int) -> float:
-    """Seconds that any plan adds which keeps this order of first computations."""
-    return bound_of(tape, order, budget).seconds
 
 
 def bound_of(tape: Tape, order: Sequence[int], budget: int, *, time_limit: float = 3.0) -> Bound:

@@ -16,11 +16,11 @@ from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.context import new_context
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
-from jogak.memory.attributes import ARENA, OFFSET
 from jogak.memory import fit as fitting
+from jogak.memory.attributes import ARENA, OFFSET
 from jogak.memory.fit import fit
 from jogak.memory.order import low_order
-from jogak.memory.recompute import lower_bound, minimum_bytes, without_waste
+from jogak.memory.recompute import bound_of, minimum_bytes, without_waste
 from jogak.memory.tape import Step, Tape, lay_out
 from jogak.memory.trace import arrays_of, trace
 from jogak.report.memory import memory_map
@@ -106,7 +106,7 @@ def test_the_bound_is_the_optimum_where_one_value_has_to_go():
     budget = lay_out(tape).peak - 64
     found = fit(tape, budget)
     assert found.fits
-    assert lower_bound(tape, range(5), budget) <= 1.0
+    assert bound_of(tape, range(5), budget).seconds <= 1.0
     assert found.added_seconds <= 1.0
 
 
@@ -125,7 +125,7 @@ def test_the_bound_is_that_of_the_budget_when_packing_loses_bytes(monkeypatch):
     assert found.fits
     assert len(calls) == 2
     orders = (range(len(tape.steps)), low_order(tape))
-    assert found.bound_seconds <= max(lower_bound(tape, order, budget) for order in orders)
+    assert found.bound_seconds <= max(bound_of(tape, order, budget).seconds for order in orders)
 
 
 @pytest.fixture(scope="module", params=["data=1", "data=2,model=2"])

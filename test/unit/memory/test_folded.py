@@ -10,7 +10,7 @@ from jogak.memory.folded import FoldedPlans, fold_plan, unfold
 from jogak.memory.layers import find_layers, shorten
 from jogak.memory.moves import MoveFinder
 from jogak.memory.planner import Planner
-from jogak.memory.recompute import lower_bound, recompute
+from jogak.memory.recompute import bound_of, recompute
 from jogak.memory.tape import Step, Tape, lay_out
 from jogak.memory.trace import arrays_of, trace
 
@@ -113,7 +113,7 @@ def test_layers_are_alike_and_near_the_bound(share, layers, slack):
     assert plan is not None
     assert lay_out(tape, plan.sequence).peak <= budget
     added = sum(tape.steps[step].seconds for step in plan.sequence) - sum(s.seconds for s in tape.steps)
-    assert added <= slack * lower_bound(tape, range(len(tape.steps)), budget)
+    assert added <= slack * bound_of(tape, range(len(tape.steps)), budget).seconds
     assert len({tuple(row) for row in rows_by_layer(tape, plan.sequence).values()}) <= 8
 
 
