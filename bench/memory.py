@@ -113,11 +113,9 @@ def fitted(made: Compilation, budget: int) -> tuple[Tape, Fit]:
     """A copy of a program, made to fit: the tape, ops split where it takes that, and the plan."""
     assert made.device is not None
     copy = made.device.operation.clone()
-    reading, found = fit_split(
-        main_function(copy).operation,
-        lambda op: op_seconds(op, made.mesh, made.cost),
-        lambda tape: fit(tape, budget, time_limit=20),
-    )
+    function = main_function(copy).operation
+    reading = read_tape(function, lambda op: op_seconds(op, made.mesh, made.cost))
+    reading, found = fit_split(function, reading, lambda tape: fit(tape, budget, time_limit=20))
     return reading.tape, found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch_mlir import ir
@@ -81,16 +82,15 @@ class Rematerialize(Pass):
             self._fit(function, mesh, machine.device.memory_bytes, lambda op: op_seconds(op, mesh, cost))
 
     def _fit(self, function: ir.Operation, mesh: Mesh, machine_bytes: int, seconds: Seconds) -> None:
-        tape = read_tape(function, seconds).tape
+        reading = read_tape(function, seconds)
         if self.memory == "min":
-            reading, found = fit_split(
-                function, seconds, lambda t: fit_least(t, time_limit=self.time_limit), least=True
-            )
+            solve = partial(fit_least, time_limit=self.time_limit)
+            reading, found = fit_split(function, reading, solve, least=True)
         else:
-            budget = budget_of(self.memory, machine_bytes, lambda: place(tape).arena)
-            if self.memory == "auto" and least_need(function) > budget:
+            budget = budget_of(self.memory, machine_bytes, lambda: place(reading.tape).arena)
+            if self.memory == "auto" and least_need(reading) > budget:
                 return  # nothing fits: the driver tells by how much
-            reading, found = fit_split(function, seconds, lambda t: fit(t, budget, time_limit=self.time_limit))
+            reading, found = fit_split(function, reading, partial(fit, budget=budget, time_limit=self.time_limit))
             if not found.fits and self.memory != "auto":
                 does_not_fit(function, reading, found, dict(zip(mesh.axes, mesh.shape, strict=True)))
         if list(found.sequence) != list(range(len(reading.tape.steps))):

@@ -132,9 +132,7 @@ def search_program(
         asked = replace(options, recomputed=share)
         return search_meshes(program, meshes, price, seeds_on, asked, progress, refine_seconds)
 
-    def apply(target: ir.Module, best: Found) -> None:
-        function = main_function(target).operation
-        reading = read_graph(function, rules)
+    def apply(target: ir.Module, best: Found, function: ir.Operation, reading: Reading) -> None:
         assert best.plan is not None, "only plans that fit are applied"
         declare_mesh(target, best.mesh)
         write_constraints(function, on_mesh[best.mesh], reading)
@@ -143,7 +141,8 @@ def search_program(
     def measure(best: Found) -> Measured:
         assert realize is not None
         copy = module.operation.clone()  # a ModuleOp, which serves wherever a Module does
-        apply(copy, best)
+        copied = main_function(copy).operation
+        apply(copy, best, copied, read_graph(copied, rules))
         return realize(copy, best.mesh)
 
     joint = search_jointly(search, None if realize is None else measure, options.limit)
@@ -153,7 +152,7 @@ def search_program(
         closest = min(found, key=lambda each: each.model.holds.least()[0])
         message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
         fail(function, message, hint=hint)
-    apply(module, best)
+    apply(module, best, function, reading)
     return SearchReport(found, share, joint if joint.best.measured else None)
 
 

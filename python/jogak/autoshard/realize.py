@@ -35,8 +35,8 @@ def realize(module: ir.Module, cost: CostModel, limit: int, options: str, regist
     def seconds(op: ir.Operation) -> float:
         return op_seconds(op, cost.mesh, cost)
 
-    tape = read_tape(function, seconds).tape
-    step = sum(each.seconds for each in tape.steps)
-    reading, plan = fit_split(function, seconds, lambda t: fit(t, limit, time_limit=_SECONDS, improve=_IMPROVE))
+    reading = read_tape(function, seconds)
+    step, peak = sum(each.seconds for each in reading.tape.steps), place(reading.tape).arena
+    reading, plan = fit_split(function, reading, lambda t: fit(t, limit, time_limit=_SECONDS, improve=_IMPROVE))
     total = sum(reading.tape.steps[number].seconds for number in plan.sequence)
-    return Measured(step, total - step, place(tape).arena, plan.fits)
+    return Measured(step, total - step, peak, plan.fits)

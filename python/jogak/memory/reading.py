@@ -37,6 +37,7 @@ class TapeReading:
         views: results that are names for bytes of another value, with their ops.
         sources: the value that each of them is a view of.
         splats: values that hold one number everywhere.
+        seconds: how long an op takes.
     """
 
     tape: Tape = field(default_factory=lambda: Tape((), (), 0, frozenset()))
@@ -48,6 +49,7 @@ class TapeReading:
     views: dict[ir.Value, ir.Operation] = field(default_factory=dict)
     sources: dict[ir.Value, ir.Value] = field(default_factory=dict)
     splats: set[ir.Value] = field(default_factory=set)
+    seconds: Seconds = lambda op: 0.0
 
     def add(self, value: ir.Value) -> int:
         """Give a value the next number."""
@@ -76,7 +78,7 @@ def read_tape(function: ir.Operation, seconds: Seconds = lambda op: 0.0) -> Tape
     uses = [list(_uses(op, form, splats, outside)) for op, form in zip(operations, forms, strict=True)]
     needed = {value for values in uses for value in values} | set(terminator.operands)
     updates = _updates(function, terminator)
-    made = TapeReading(splats=splats)
+    made = TapeReading(splats=splats, seconds=seconds)
     for argument in block.arguments:
         made.add(argument)
     steps: list[Step] = []

@@ -15,7 +15,7 @@ from torch_mlir import ir
 from jogak.ir.rewrite.build import empty, generic, indexing_maps, input_count, is_parallel, keep_attributes
 from jogak.ir.structured import shape_of
 from jogak.memory.fit import Fit
-from jogak.memory.reading import Seconds, TapeReading, read_tape
+from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.recompute import minimum_bytes
 from jogak.memory.tape import Tape
 
@@ -26,31 +26,29 @@ _ROUNDS = 4
 
 
 def fit_split(
-    function: ir.Operation, seconds: Seconds, solve: Callable[[Tape], Fit], *, least: bool = False
+    function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit], *, least: bool = False
 ) -> tuple[TapeReading, Fit]:
     """Make a program fit, and split what holds it up where it does not.
 
     Args:
-        seconds: how long an op takes.
+        reading: of the function.
         solve: makes a tape fit.
         least: whether what fits is split, too, because less memory is asked for.
 
     Returns:
         The program as it is now, and the plan for it; the lowest one where none fits.
     """
-    reading = read_tape(function, seconds)
     found = solve(reading.tape)
     for _ in range(_ROUNDS):
         if (found.fits and not least) or not split_chains(_holding_up(reading, found)):
             break
-        reading = read_tape(function, seconds)
+        reading = read_tape(function, reading.seconds)
         found = solve(reading.tape)
     return reading, found
 
 
-def least_need(function: ir.Operation) -> int:
+def least_need(reading: TapeReading) -> int:
     """Bytes that no plan goes below, whatever is split: the largest need of an op that cannot be."""
-    reading = read_tape(function)
     steps = [step for op, step in zip(reading.ops, reading.tape.steps, strict=True) if not can_split(op)]
     return minimum_bytes(replace(reading.tape, steps=steps))
 

@@ -60,7 +60,8 @@ def frontier_points(module: ir.Module, seconds: Seconds, points: int, time_limit
 
     def solved(solve: Callable[[Tape], Fit], least: bool = False) -> tuple[Fit, float, int]:
         copy = module.operation.clone()
-        reading, plan = fit_split(main_function(copy).operation, seconds, solve, least=least)
+        function = main_function(copy).operation
+        reading, plan = fit_split(function, read_tape(function, seconds), solve, least=least)
         added = sum(reading.tape.steps[number].seconds for number in plan.sequence) - step
         return plan, added, len(plan.sequence) - len(reading.tape.steps)
 
