@@ -54,7 +54,7 @@ class Bench:
         measure = None if limit is None else (lambda module, mesh: self.realize(module, mesh, budget))
         options = SearchOptions(limit)
         found = search_program(
-            module, list(meshes(4)), self.price, [], default_registry().rules(), replace(options), measure
+            module, list(meshes(4)), self.price, [], default_registry().rules(), replace(options), realize=measure
         )
         return found, module
 

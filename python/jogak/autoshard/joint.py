@@ -26,8 +26,9 @@ class Measured:
     """A plan after partition and rematerialization.
 
     Attributes:
-        step_s: seconds of a step without anything repeated.
-        added_s: seconds of what is computed again; of the lowest plan where none fits.
+        step_s: seconds of a step without anything repeated, as the clock of the promise tells them.
+        added_s: how much longer a step takes with what is computed again, of the lowest plan where none fits; below 0
+            where its order hides more behind collectives.
         peak_bytes: bytes of a device before anything is computed again.
         fits: whether it fits the limit.
     """
@@ -76,7 +77,7 @@ class Candidate:
         told = self.measured
         if told is None:
             return f"{self.share:.0%} of activations: {duration(self.found[0].outcome.objective)}, cannot win"
-        fits = f"+ {duration(told.added_s)} again" if told.fits else "does not fit"
+        fits = f"+ {duration(max(told.added_s, 0.0))} again" if told.fits else "does not fit"
         return f"{self.share:.0%} of activations: {duration(told.step_s)} at {size(told.peak_bytes)}, {fits}"
 
 
@@ -152,7 +153,8 @@ def _measured(tried: list[Candidate], measure: Callable[[Found], Measured], limi
         tried[at] = Candidate(tried[at].share, tried[at].found, told)
         over = told.peak_bytes - limit
         if told.fits and over > 0:
-            price = told.added_s / over if price == 0.0 else min(price, told.added_s / over)
+            paid = max(told.added_s, 0.0) / over
+            price = paid if price == 0.0 else min(price, paid)
         if told.fits and (best is None or best.measured is None or told.total_s < best.measured.total_s):
             best = tried[at]
     if best is None:

@@ -1,0 +1,31 @@
+"""What a plan takes in the end: told by the clock that the compiler promises by."""
+
+from __future__ import annotations
+
+import pytest
+
+from jogak.autoshard.realize import realize
+from jogak.compiler import compile_configuration
+from jogak.configuration import Configuration
+from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.ir.module import main_function
+from jogak.registry import default_registry
+from jogak.report.promise import op_seconds, promise
+
+MODEL = "zoo:gpt2?layers=2&heads=2&width=64&vocab=128&context=64&batch=16&sequence=64"
+
+
+def test_plans_are_timed_by_the_clock_of_the_promise():
+    shard = [("tokens=[data, _]", "test"), ("blocks.*.mlp.*.weight=[data, _]", "test")]
+    options = ImportOptions(Optimizer("adamw"))
+    made = compile_configuration(Configuration(MODEL, "data=2", options, shard), stop_after="partition")
+    peak, step = made.promise.peak_memory_bytes, made.promise.step_time_s
+    module = made.program.operation.clone()
+    told = realize(module, made.cost, int(0.8 * peak), "", default_registry())
+    assert told.fits
+    assert told.step_s == pytest.approx(step)
+    function = main_function(module).operation
+    assert "jogak.recompute_of" in str(module)
+    assert told.total_s == promise(function, made.mesh, made.cost).step_time_s
+    serial = sum(op_seconds(view.operation, made.mesh, made.cost) for view in function.regions[0].blocks[0].operations)
+    assert told.total_s < serial
