@@ -87,6 +87,10 @@ class PassFailed(JogakError):
         return str(self) if self.diagnostics else super().report()
 
 
+class DoesNotFit(PassFailed):
+    """A pass found no program that fits the memory: less to hold at once would help, as in micro-batches."""
+
+
 @dataclass
 class Diagnostics:
     """Where the active driver collects diagnostics; errors among them are in the `PassFailed` that was raised too."""
@@ -134,10 +138,20 @@ def remark(where: Where, message: str, *, notes: Sequence[Diagnostic] = ()) -> N
     _tell(Diagnostic(Severity.REMARK, message, _location(where), tuple(notes)))
 
 
-def fail(where: Where, message: str, *, hint: str | None = None, notes: Sequence[Diagnostic] = ()) -> NoReturn:
+def fail(
+    where: Where,
+    message: str,
+    *,
+    hint: str | None = None,
+    notes: Sequence[Diagnostic] = (),
+    error: type[PassFailed] = PassFailed,
+) -> NoReturn:
     """Stop the pass with an error at `where`.
+
+    Args:
+        error: what is raised.
 
     Raises:
         PassFailed: always.
     """
-    raise PassFailed([Diagnostic(Severity.ERROR, message, _location(where), tuple(notes), hint)])
+    raise error([Diagnostic(Severity.ERROR, message, _location(where), tuple(notes), hint)])

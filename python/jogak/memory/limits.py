@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from torch_mlir import ir
 
-from jogak.ir.diagnostics import fail, note, source_location
+from jogak.ir.diagnostics import DoesNotFit, fail, note, source_location
 from jogak.ir.structured import shape_of
 from jogak.memory.budget import parse_budget
 from jogak.memory.fit import Fit
@@ -77,7 +77,7 @@ def does_not_fit(function: ir.Operation, reading: TapeReading, found: Fit, axes:
         axes: the sizes of the mesh axes.
 
     Raises:
-        PassFailed: always.
+        DoesNotFit: always.
     """
     live = found.placement.layout.live
     worst = max(range(len(live)), key=live.__getitem__)
@@ -98,6 +98,7 @@ def does_not_fit(function: ir.Operation, reading: TapeReading, found: Fit, axes:
         f"{found.placement.arena} bytes here; {proven}",
         hint="; ".join(remedies(found.budget, reading.tape.resident, listed, axes)),
         notes=notes,
+        error=DoesNotFit,
     )
 
 
