@@ -77,7 +77,7 @@ def search(graph: Graph, mesh: Mesh) -> tuple[float, list[str]]:
     program = Program.of(graph)
     program.folding((), None)
     folded = time.process_time()
-    model = pose(program, Roofline(machine, mesh), (), SearchOptions())
+    model = pose(program, Roofline(machine, mesh), (), SearchOptions()).whole
     posed = time.process_time()
     outcome = solve_model(model, Effort(20), limit=None)
     end = time.process_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from torch_mlir import ir
@@ -12,10 +13,10 @@ from jogak.autoshard.annotate import annotate_plan
 from jogak.autoshard.infeasible import explain_infeasible
 from jogak.autoshard.joint import Joint, Measured, joint_lines, search_jointly
 from jogak.autoshard.meshes import Found, Progress, search_meshes
-from jogak.autoshard.plan import Program, SearchOptions
+from jogak.autoshard.plan import Posed, Program, SearchOptions, pose, search_posed
 from jogak.cost.model import CostModel
 from jogak.errors import JogakError
-from jogak.ir.diagnostics import fail
+from jogak.ir.diagnostics import DoesNotFit, fail
 from jogak.ir.grid import declare_mesh
 from jogak.ir.module import main_function
 from jogak.plugin import RuleFunction
@@ -27,6 +28,10 @@ from jogak.text import duration
 
 Realize = Callable[[ir.Module, Mesh], Measured]
 """What becomes of an annotated program: partitioned and made to fit. It may change the module."""
+
+
+class NotFaster(JogakError):
+    """No plan can be faster than what is known already."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def search_program(
     progress: Progress | None = None,
     refine_seconds: float = 0.0,
     realize: Realize | None = None,
+    below: float | None = None,
 ) -> SearchReport:
     """Search a program on every mesh and annotate it with the best plan.
 
@@ -111,10 +117,13 @@ def search_program(
         progress: told whenever the search gets further.
         refine_seconds: how long meshes of three axes are searched besides.
         realize: tells what recomputation makes of a plan; None takes the first one that may fit by it.
+        below: seconds of a step that are known to be possible: without memory in the way, a plan on the given meshes
+            must be faster.
 
     Raises:
         JogakError: the constraints fit none of the meshes.
-        PassFailed: no plan fits the memory on any mesh.
+        DoesNotFit: no plan fits the memory on any mesh.
+        NotFaster: none takes less than `below`.
     """
     function = main_function(module).operation
     reading = read_graph(function, rules)
@@ -125,12 +134,14 @@ def search_program(
         refine_seconds = 0.0  # the axes were named by the user
     program = Program.of(reading.graph)
 
-    def seeds_on(mesh: Mesh) -> list[Seed]:
-        return settle([*read_constraints(function, reading, mesh), *on_mesh[mesh]])
+    @cache
+    def pose_on(mesh: Mesh) -> Posed:
+        seeds = settle([*read_constraints(function, reading, mesh), *on_mesh[mesh]])
+        return pose(program, price(mesh), seeds, options)
 
     def search(share: float) -> list[Found]:
-        asked = replace(options, recomputed=share)
-        return search_meshes(program, meshes, price, seeds_on, asked, progress, refine_seconds)
+        asked = replace(options, recomputed=share, measured=realize is not None)
+        return search_meshes(meshes, pose_on, asked, progress, refine_seconds)
 
     def apply(target: ir.Module, best: Found, function: ir.Operation, reading: Reading) -> None:
         assert best.plan is not None, "only plans that fit are applied"
@@ -145,15 +156,28 @@ def search_program(
         apply(copy, best, copied, read_graph(copied, rules))
         return realize(copy, best.mesh)
 
+    if below is not None:
+        free = search_meshes(meshes, pose_on, replace(options, limit=None), progress)
+        if min(each.outcome.lower_bound for each in free) >= below:
+            raise NotFaster(f"no plan takes less than {duration(below)}")
     joint = search_jointly(search, None if realize is None else measure, options.limit)
-    found, share = joint.best.found, joint.best.share
+    found, share = list(joint.best.found), joint.best.share
+    if share == 1 and joint.best.measured and not found[0].outcome.interrupted:
+        found[0] = _proven(found[0], pose_on(found[0].mesh), options, progress)
     best = found[0]
     if best.plan is None:
         closest = min(found, key=lambda each: each.model.holds.least()[0])
         message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
-        fail(function, message, hint=hint)
+        fail(function, message, hint=hint, error=DoesNotFit)
     apply(module, best, function, reading)
     return SearchReport(found, share, joint if joint.best.measured else None)
+
+
+def _proven(best: Found, posed: Posed, options: SearchOptions, progress: Progress | None) -> Found:
+    """A plan that won by measurement, searched with all effort: nothing is recomputed that would change its time."""
+    tell = None if progress is None else partial(progress, best.mesh, best.outcome.objective)
+    again = Found(best.mesh, *search_posed(posed, options, tell))
+    return again if again.plan is not None and again.outcome.objective < best.outcome.objective else best
 
 
 def _seeds(

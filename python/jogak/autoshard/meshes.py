@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from jogak.autoshard.model import Model
-from jogak.autoshard.plan import Program, SearchOptions, search_plan
+from jogak.autoshard.plan import Posed, SearchOptions, search_posed
 from jogak.autoshard.solving import Assigned, Outcome, State
-from jogak.cost.model import CostModel
-from jogak.sharding.constraints import Seed
 from jogak.sharding.mesh import Mesh
 
 AXES = ("data", "model")
@@ -80,10 +78,8 @@ def _divisors(size: int) -> Iterator[int]:
 
 
 def search_meshes(
-    program: Program,
     candidates: Sequence[Mesh],
-    price: Callable[[Mesh], CostModel],
-    seeds_on: Callable[[Mesh], Sequence[Seed]],
+    pose_on: Callable[[Mesh], Posed],
     options: SearchOptions,
     progress: Progress | None = None,
     refine_seconds: float = 0.0,
@@ -93,7 +89,7 @@ def search_meshes(
     An interrupt (Ctrl-C) ends the search with what was found so far; its outcome says so.
 
     Args:
-        seeds_on: the user's constraints on a mesh.
+        pose_on: the problem on a mesh; one that was searched before knows its best plan without a limit.
         refine_seconds: how long meshes of three axes that refine the best one are searched as well. The strategies of
             an op on three axes are some hundreds, so that each takes many times longer than one of two.
 
@@ -107,7 +103,7 @@ def search_meshes(
         while waiting and not any(each.outcome.interrupted for each in found):
             mesh = waiting.pop(0)
             tell = None if progress is None else partial(progress, mesh, _least(found))
-            found.append(Found(mesh, *search_plan(program, price(mesh), seeds_on(mesh), options, tell)))
+            found.append(Found(mesh, *search_posed(pose_on(mesh), options, tell)))
             if not waiting and deadline is None and refine_seconds and _least(found) is not None:
                 deadline = time.monotonic() + refine_seconds
                 waiting = list(refinements(min(found, key=_order).mesh))

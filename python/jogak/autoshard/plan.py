@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from jogak.autoshard.folding import Folding, fold
 from jogak.autoshard.given import given_shardings, marks_of, tie_groups
 from jogak.autoshard.holds import Lives, find_lives, find_touches
 from jogak.autoshard.model import Model, build_model
 from jogak.autoshard.sites import find_sites
-from jogak.autoshard.solving import Assigned, Effort, Outcome, State, assigned, solve_model
+from jogak.autoshard.solving import (
+    Assigned,
+    Effort,
+    Outcome,
+    State,
+    assigned,
+    impossible,
+    solve_free,
+    solve_limited,
+    with_memory,
+)
 from jogak.cost.model import CostModel
 from jogak.memory.budget import parse_budget
 from jogak.sharding.constraints import Seed
@@ -18,6 +29,9 @@ from jogak.sharding.graph import Graph
 
 LARGE = 400
 """Ops from which on repeated layers share their decisions; smaller programs are searched without that restriction."""
+
+_CANDIDATE_SECONDS, _CANDIDATE_GAP = 5.0, 0.005
+"""Effort for a plan that is measured afterwards."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class SearchOptions:
         recomputed: the share of what ops make that may be alive at once, when the rest is recomputed.
         folded: whether repeated layers share decisions; None: when the program is large.
         target_gap: a plan so near to its bound is good enough.
+        measured: whether plans within the limit are measured afterwards, and compete: they need no proof then, since
+            what is told of them is the bound without a limit.
     """
 
     limit: float | None = None
@@ -39,6 +55,17 @@ class SearchOptions:
     recomputed: float = 1.0
     folded: bool | None = None
     target_gap: float = 0.0
+    measured: bool = False
+
+    def effort(self, progress: Callable[[State], None] | None) -> Effort:
+        """For what is told."""
+        return Effort(self.time_limit, self.target_gap, progress)
+
+    def limited_effort(self, progress: Callable[[State], None] | None) -> Effort:
+        """For plans within the limit."""
+        if not self.measured:
+            return self.effort(progress)
+        return Effort(min(self.time_limit, _CANDIDATE_SECONDS), max(self.target_gap, _CANDIDATE_GAP), progress)
 
 
 def memory_limit(budget: str, machine_bytes: int) -> float:
@@ -61,6 +88,11 @@ class Program:
     lives: Lives
     _foldings: dict[Hashable, Folding] = field(default_factory=dict)
 
+    @cached_property
+    def touches(self) -> dict[int, list[int]]:
+        """For each value that has bytes of its own the nodes that need them."""
+        return find_touches(self.graph)
+
     @staticmethod
     def of(graph: Graph) -> Program:
         return Program(graph, find_lives(graph))
@@ -75,7 +107,30 @@ class Program:
         return self._foldings[key]
 
 
-def pose(program: Program | Graph, cost: CostModel, seeds: Sequence[Seed], options: SearchOptions) -> Model:
+@dataclass
+class Posed:
+    """What searches with different shares of recomputation have in common on one mesh.
+
+    Attributes:
+        program: what is searched.
+        whole: the problem without recomputation.
+        free: its best plan without a limit; None before it was searched to its end.
+        near: the last plan that was found within a limit: where to start the next time.
+    """
+
+    program: Program
+    whole: Model
+    free: Outcome | None = None
+    near: Outcome | None = None
+
+    def with_share(self, share: float) -> Model:
+        """The problem when only a share of what ops make is alive at once: only its memory differs."""
+        if share == 1:
+            return self.whole
+        return replace(self.whole, holds=self.whole.holds.with_share(share, self.program.touches))
+
+
+def pose(program: Program | Graph, cost: CostModel, seeds: Sequence[Seed], options: SearchOptions) -> Posed:
     """The priced problem of a program under the user's constraints."""
     if isinstance(program, Graph):
         program = Program.of(program)
@@ -83,9 +138,7 @@ def pose(program: Program | Graph, cost: CostModel, seeds: Sequence[Seed], optio
     sites = find_sites(folding, cost.mesh, given_shardings(program.graph, cost.mesh, seeds))
     model = build_model(sites, cost, program.lives, split_heavy=options.split_heavy)
     tie_groups(model, seeds)
-    if options.recomputed < 1:
-        model.holds = model.holds.with_share(options.recomputed, find_touches(program.graph))
-    return model
+    return Posed(program, model)
 
 
 def search_plan(
@@ -97,6 +150,23 @@ def search_plan(
 ) -> tuple[Model, Outcome, Assigned | None]:
     """Find the best plan of a program: the problem, what the solver says, and the plan; None when nothing fits."""
     options = options or SearchOptions()
-    model = pose(program, cost, seeds, options)
-    outcome = solve_model(model, Effort(options.time_limit, options.target_gap, progress), limit=options.limit)
-    return model, outcome, None if outcome.choice is None else assigned(model, outcome.choice)
+    return search_posed(pose(program, cost, seeds, options), options, progress)
+
+
+def search_posed(
+    posed: Posed, options: SearchOptions, progress: Callable[[State], None] | None = None
+) -> tuple[Model, Outcome, Assigned | None]:
+    """The same for a problem that is posed; it learns its best plan without a limit."""
+    model = posed.with_share(options.recomputed)
+    if options.limit is not None and model.holds.least()[0] > options.limit:
+        return model, impossible(model), None
+    if posed.free is None:
+        free = solve_free(model, options.effort(progress))
+        posed.free = None if free.interrupted else free
+    else:
+        free = with_memory(posed.free, model)
+    outcome = solve_limited(model, options.limited_effort(progress), options.limit, free, near=posed.near)
+    if outcome.choice is None:
+        return model, outcome, None
+    posed.near = outcome
+    return model, outcome, assigned(model, outcome.choice)

@@ -26,6 +26,8 @@ _SMALLEST = 0.2
 """Below this share nothing but 0 is tried without a plan on its other side."""
 _SAME = 1e-6
 """A bound that would rise by less than this is as good as reached."""
+_OPEN: Mapping[int, Sequence[int]] = {}
+"""Every decision may take every state."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +116,54 @@ def solve_model(
         fixed: for some decisions the states that may be chosen.
         near: the solution of a similar problem, where to start.
     """
+    fixed = fixed or {}
     if limit is not None and model.holds.least()[0] > limit:
-        return _none(model, np.inf)
-    free = _Search(model, None, effort, fixed or {}, near).run()
+        return impossible(model)
+    return solve_limited(model, effort, limit, solve_free(model, effort, fixed, near), fixed, near)
+
+
+def solve_free(
+    model: Model, effort: Effort, fixed: Mapping[int, Sequence[int]] = _OPEN, near: Outcome | None = None
+) -> Outcome:
+    """Find the cheapest choice, whatever memory it takes."""
+    return _Search(model, None, effort, fixed, near).run()
+
+
+def solve_limited(
+    model: Model,
+    effort: Effort,
+    limit: float | None,
+    free: Outcome,
+    fixed: Mapping[int, Sequence[int]] = _OPEN,
+    near: Outcome | None = None,
+) -> Outcome:
+    """Find the cheapest choice within a memory limit when the cheapest one without it is known.
+
+    Args:
+        free: that one; its peak is that of this model's memory.
+    """
     if limit is None or free.choice is None or free.peak_bytes <= limit:
         return free
     if free.interrupted:
         return replace(_none(model, free.lower_bound, free.seconds), interrupted=True)
-    bounded = _Search(model, limit, effort, fixed or {}, near).run()
+    bounded = _Search(model, limit, effort, fixed, near).run()
     if bounded.choice is None and not bounded.interrupted:
         stored = replace(model, holds=model.holds.without_copies())
-        bounded = _Search(stored, limit, effort, fixed or {}, near).run()
+        bounded = _Search(stored, limit, effort, fixed, near).run()
     # Copies that are counted to be safe, and shares that recomputation may save, are no facts about every plan: what
     # surely holds for all of them is the bound without a limit.
     return replace(bounded, lower_bound=free.lower_bound, seconds=free.seconds + bounded.seconds)
+
+
+def impossible(model: Model) -> Outcome:
+    """What is told where even the smallest states do not fit."""
+    return _none(model, np.inf)
+
+
+def with_memory(outcome: Outcome, model: Model) -> Outcome:
+    """The outcome of a problem that differs only in its memory; it took no time."""
+    assert outcome.choice is not None, "a search without a limit that ends finds a choice"
+    return replace(outcome, peak_bytes=model.holds.peak(outcome.choice)[0], seconds=0.0)
 
 
 def _none(model: Model, bound: float, seconds: float = 0.0) -> Outcome:

@@ -44,8 +44,8 @@ def search_again(function: ir.Operation, manifest: Mapping[str, Any]) -> Searche
     mesh, cost = cost_of(manifest)
     reading = read_graph(function, registry_of(configuration.plugins).rules())
     limit = memory_limit(configuration.memory, cost.machine.device.memory_bytes)
-    options = SearchOptions(limit, recomputed=manifest["search"]["recomputed_share"])
-    model = pose(reading.graph, cost, read_constraints(function, reading, mesh), options)
+    posed = pose(reading.graph, cost, read_constraints(function, reading, mesh), SearchOptions(limit))
+    model = posed.with_share(manifest["search"]["recomputed_share"])
     return Searched(model, solve_model(model, Effort(_SECONDS), limit=limit), limit)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jogak.autoshard.meshes import meshes, refinements, search_meshes
-from jogak.autoshard.plan import Program, SearchOptions
+from jogak.autoshard.plan import Posed, Program, SearchOptions, pose
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import Roofline
 from jogak.sharding.mesh import Mesh
@@ -22,8 +22,8 @@ def program() -> Program:
     return Program.of(b.returns(b.op("ij, jk -> ik", [x, u], 64, 64, flops=2.0 * 64**3)))
 
 
-def price(mesh: Mesh) -> Roofline:
-    return Roofline(EAGER, mesh)
+def posed(mesh: Mesh) -> Posed:
+    return pose(program(), Roofline(EAGER, mesh), (), SearchOptions())
 
 
 def test_every_mesh_of_two_axes_and_its_refinements():
@@ -35,9 +35,7 @@ def test_every_mesh_of_two_axes_and_its_refinements():
 
 def test_the_best_mesh_is_refined_and_progress_is_told():
     told = []
-    found = search_meshes(
-        program(), list(meshes(16)), price, lambda mesh: (), SearchOptions(), lambda *state: told.append(state), 60.0
-    )
+    found = search_meshes(list(meshes(16)), posed, SearchOptions(), lambda *state: told.append(state), 60.0)
     three = [each for each in found if len(each.mesh.axes) == 3]
     best_of_two = min((each for each in found if len(each.mesh.axes) == 2), key=lambda each: each.outcome.objective)
     if found[0].mesh.axes != ("data",):
@@ -51,24 +49,24 @@ def test_the_best_mesh_is_refined_and_progress_is_told():
 def interrupted_at(number: int):
     asked = []
 
-    def seeds(mesh):
+    def interrupted(mesh):
         asked.append(mesh)
         if len(asked) > number:
             raise KeyboardInterrupt
-        return ()
+        return posed(mesh)
 
-    return seeds
+    return interrupted
 
 
 def test_an_interrupt_leaves_the_best_so_far():
-    found = search_meshes(program(), list(meshes(8)), price, interrupted_at(1), SearchOptions())
+    found = search_meshes(list(meshes(8)), interrupted_at(1), SearchOptions())
     assert [each.outcome.interrupted for each in found] == [True]
     assert found[0].plan is not None
 
 
 def test_an_interrupt_before_any_plan_goes_on():
     with pytest.raises(KeyboardInterrupt):
-        search_meshes(program(), list(meshes(8)), price, interrupted_at(0), SearchOptions())
+        search_meshes(list(meshes(8)), interrupted_at(0), SearchOptions())
 
 
 def test_an_interrupt_of_the_solver_ends_the_search():
@@ -76,7 +74,7 @@ def test_an_interrupt_of_the_solver_ends_the_search():
         if state.objective is not None:
             raise KeyboardInterrupt
 
-    found = search_meshes(program(), list(meshes(8)), price, lambda mesh: (), SearchOptions(), interrupt)
+    found = search_meshes(list(meshes(8)), posed, SearchOptions(), interrupt)
     assert len(found) == 1
     assert found[0].outcome.interrupted
     assert found[0].plan is not None

@@ -170,8 +170,8 @@ def test_folding_changes_no_cost_of_a_plan(priced):
             graph.nodes.append(node)
     graph.arguments, graph.results = tuple(arguments), (value,)
     cost = priced("data=2,model=2")
-    folded = pose(graph, cost, (), SearchOptions(folded=True))
-    whole = pose(graph, cost, (), SearchOptions(folded=False))
+    folded = pose(graph, cost, (), SearchOptions(folded=True)).whole
+    whole = pose(graph, cost, (), SearchOptions(folded=False)).whole
     assert len(folded.sites.sites) < len(whole.sites.sites) / 2
     assert sum(folded.sites.alike) == len(whole.sites.sites)
     _, outcome, _ = search_plan(graph, cost, options=SearchOptions(folded=True))
