@@ -20,7 +20,7 @@ from jogak.configuration import PHASES, Configuration
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import CostModel, cost_model
 from jogak.errors import JogakError, unknown_name
-from jogak.ir.diagnostics import Diagnostic, PassFailed, Severity, SourceLocation, collect
+from jogak.ir.diagnostics import Diagnostic, DoesNotFit, PassFailed, Severity, SourceLocation, collect
 from jogak.ir.grid import declare_mesh, find_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.options import format_value
@@ -257,7 +257,7 @@ def _cut(made: Compilation, count: int, registry: Registry) -> None:
 def _phases(registry: Registry) -> Phases:
     return Phases(
         lambda made, count: _cut(made, count, registry),
-        lambda made: _plan(made, registry),
+        lambda made, below: _plan(made, registry, below),
         lambda made: _partition(made, registry),
         lambda made: _fit_to_budget(made, registry),
     )
@@ -287,15 +287,19 @@ def _shard(made: Compilation, registry: Registry) -> None:
     made.configuration = replace(made.configuration, micro_batches=made.configuration.micro_batches or 1)
     try:
         _plan(made, registry)
-    except PassFailed as error:
+    except DoesNotFit as error:
         refuse_with_hint(error, made, made.whole, _phases(registry))
 
 
-def _plan(made: Compilation, registry: Registry) -> None:
-    """Give every value a sharding: by search, or by propagating what is constrained."""
+def _plan(made: Compilation, registry: Registry, below: float | None = None) -> None:
+    """Give every value a sharding: by search, or by propagating what is constrained.
+
+    Args:
+        below: seconds of a step that a search has to beat.
+    """
     constraints = _constraints(made.configuration)
     if made.configuration.searched != "nothing":
-        _search(made, constraints, registry)
+        _search(made, constraints, registry, below)
         return
     declare_mesh(made.program, made.mesh)
     function = main_function(made.program).operation
@@ -312,11 +316,13 @@ def _set_mesh(made: Compilation, mesh: Mesh, registry: Registry) -> None:
     made.cost = cost_model(made.configuration.cost_model, made.cost.machine, mesh, registry)
 
 
-def _search(made: Compilation, constraints: Sequence[Constraint], registry: Registry) -> None:
+def _search(
+    made: Compilation, constraints: Sequence[Constraint], registry: Registry, below: float | None = None
+) -> None:
     """Let the search decide the plan, and the mesh where it is open.
 
     Raises:
-        JogakError: a constraint fits no mesh, or no plan fits the memory.
+        JogakError: a constraint fits no mesh, no plan fits the memory, or none takes less than `below`.
     """
     configuration, machine = made.configuration, made.cost.machine
     open_mesh = configuration.searched == "mesh"
@@ -340,6 +346,7 @@ def _search(made: Compilation, constraints: Sequence[Constraint], registry: Regi
         lambda module, mesh: realize(
             module, cost_model(configuration.cost_model, machine, mesh, registry), int(limit), priced, registry
         ),
+        below,
     )
     made.search = searched
     _set_mesh(made, searched.mesh, registry)
@@ -380,7 +387,7 @@ def _fit(made: Compilation, registry: Registry) -> None:
         return
     try:
         _fit_to_budget(made, registry)
-    except PassFailed as error:
+    except DoesNotFit as error:
         refuse_with_hint(error, made, made.whole, _phases(registry))
 
 

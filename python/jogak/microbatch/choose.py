@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -34,19 +34,25 @@ class Tried:
 
     Attributes:
         count: how many.
-        seconds: of the plan as it was searched; None where none fits.
+        seconds: of the plan as it was searched; None where there is none.
         finished: seconds of a step with what is recomputed; None where the plan was not followed to its end.
-        refused: why there is no plan; empty where there is one.
+        refused: why there is no plan; None where there is one, or where none can be faster than one with fewer.
     """
 
     count: int
     seconds: float | None = None
     finished: float | None = None
-    refused: str = ""
+    refused: JogakError | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A row of the manifest's table of micro-batches."""
-        return {"count": self.count, "objective": self.seconds, "step_time_s": self.finished, "fits": not self.refused}
+        return {
+            "count": self.count,
+            "objective": self.seconds,
+            "step_time_s": self.finished,
+            "fits": self.refused is None,
+            "refused": None if self.refused is None else self.refused.message,
+        }
 
 
 @dataclass
@@ -62,71 +68,65 @@ class Choice(Generic[State]):
     tried: list[Tried] = field(default_factory=list)
 
 
+class NothingFits(Exception):
+    """No number has a plan.
+
+    Attributes:
+        tried: every number, with the reason.
+    """
+
+    def __init__(self, tried: Sequence[Tried]) -> None:
+        super().__init__()
+        self.tried = tried
+
+
 def choose(
-    counts: Sequence[int], plan: Callable[[int], Trial[State]], finish: Callable[[Trial[State]], float]
+    counts: Sequence[int],
+    plan: Callable[[int, float | None], Trial[State] | None],
+    finish: Callable[[Trial[State]], float],
+    memory: type[JogakError] = JogakError,
 ) -> Choice[State]:
     """The fastest plan that fits, over numbers of micro-batches.
 
-    A step takes longer the more micro-batches it has, so the first number whose plan fits by itself ends the trials;
-    against it compete those before, which fit when values are recomputed. What that costs is known only from the
-    finished program, which is made for a plan as long as it can still be the fastest.
+    A step takes longer the more micro-batches it has. So the first number whose plan fits by itself ends the trials,
+    and so does one that cannot be faster than a plan with fewer that recomputes. What recomputation costs is
+    known only from the finished program, which is made of every plan that can still be the fastest.
 
     Args:
         counts: numbers to try, ascending.
-        plan: searches a plan; raises where none fits.
+        plan: searches a plan, which has to take less than some seconds; None where none can; raises where none fits.
         finish: seconds of a step of a plan in the end; raises where it does not fit after all.
+        memory: what is raised where more micro-batches may help; other errors of the first number are final.
 
     Raises:
-        JogakError: nothing fits; it is the error of the first number.
+        NothingFits: none has a plan.
     """
     tried: list[Tried] = []
-    waiting: list[Trial[State]] = []
-    errors: list[JogakError] = []
+    best: tuple[float, Trial[State]] | None = None
+    untried = True
     for count in counts:
         entry = Tried(count)
         tried.append(entry)
         try:
-            trial = plan(count)
-        except JogakError as error:
-            entry.refused = error.message
-            errors.append(error)
-            continue
-        entry.seconds = trial.seconds
-        waiting.append(trial)
-        if not trial.alone:
-            continue
-        if len(waiting) == 1:
-            return Choice(trial, tried)
-        best = _fastest(waiting, tried, finish, errors)
-        if best is not None:
-            return Choice(best, tried)
-        waiting = []
-    if len(waiting) == 1:
-        return Choice(waiting[0], tried)
-    best = _fastest(waiting, tried, finish, errors)
-    if best is None:
-        raise errors[0]
-    return Choice(best, tried)
-
-
-def _fastest(
-    trials: Iterable[Trial[State]],
-    tried: Sequence[Tried],
-    finish: Callable[[Trial[State]], float],
-    errors: list[JogakError],
-) -> Trial[State] | None:
-    """The plan with the shortest finished step; what cannot be shorter than the best so far is not finished."""
-    best: tuple[float, Trial[State]] | None = None
-    for trial in sorted(trials, key=lambda each: each.seconds):
-        if best is not None and trial.seconds >= best[0]:
-            break
-        entry = next(each for each in tried if each.count == trial.count)
-        try:
+            trial = plan(count, None if best is None else best[0])
+            if trial is None:
+                break
+            entry.seconds = trial.seconds
+            if (count == counts[-1] and best is None) or (trial.alone and untried):
+                return Choice(trial, tried)  # its caller finishes it
+            if best is not None and trial.seconds >= best[0]:
+                break
+            untried = False
             entry.finished = finish(trial)
         except JogakError as error:
-            entry.refused = error.message
-            errors.append(error)
+            if count == counts[0] and not isinstance(error, memory):
+                raise
+            entry.refused = error
             continue
         if best is None or entry.finished < best[0]:
             best = (entry.finished, trial)
-    return None if best is None else best[1]
+        if trial.alone:
+            break
+    if best is None:
+        raise NothingFits(tried)
+    return Choice(best[1], tried)
