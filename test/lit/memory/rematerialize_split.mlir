@@ -3,10 +3,10 @@
 // Five terms of 4 KiB, a result, and an argument of 4 KiB do not fit 20 KiB; added one by one they do.
 
 // CHECK-LABEL: func.func @sum
-// CHECK: %[[A:.*]] = tensor.pad
-// CHECK: %[[B:.*]] = tensor.pad
+// CHECK-DAG: %[[A:.*]] = tensor.pad %{{.*}} low[0, 0] high[2, 0]
+// CHECK-DAG: %[[B:.*]] = tensor.pad %{{.*}} low[1, 0] high[1, 0]
 // CHECK: %[[AB:.*]] = linalg.generic {{.*}} ins(%[[A]], %[[B]] :
-// CHECK: %[[C:.*]] = tensor.pad
+// CHECK: %[[C:.*]] = tensor.pad %{{.*}} low[2, 0] high[0, 0]
 // CHECK: linalg.generic {{.*}} ins(%[[AB]], %[[C]] :
 #map = affine_map<(d0, d1) -> (d0, d1)>
 func.func @sum(%x: tensor<30x32xf32>) -> tensor<32x32xf32> {
