@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch_mlir import ir
 
@@ -15,15 +15,16 @@ from jogak.ir.diagnostics import remark
 from jogak.ir.grid import find_mesh
 from jogak.ir.rewrite.build import functions
 from jogak.memory.emit import emit_sequence
-from jogak.memory.fit import Fit, fit, fit_least
 from jogak.memory.limits import budget_of, does_not_fit
 from jogak.memory.offsets import place
 from jogak.memory.reading import Seconds, read_tape
-from jogak.memory.split import fit_split, least_need
 from jogak.plugin import Pass
 from jogak.registry import active_registry
 from jogak.report.promise import op_seconds
 from jogak.sharding.mesh import Mesh
+
+if TYPE_CHECKING:
+    from jogak.memory.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ class Rematerialize(Pass):
             self._fit(function, mesh, machine.device.memory_bytes, lambda op: op_seconds(op, mesh, cost))
 
     def _fit(self, function: ir.Operation, mesh: Mesh, machine_bytes: int, seconds: Seconds) -> None:
+        from jogak.memory.fit import fit, fit_least  # its solvers take a second to load
+        from jogak.memory.split import fit_split, least_need
+
         reading = read_tape(function, seconds)
         if self.memory == "min":
             solve = partial(fit_least, time_limit=self.time_limit)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from jogak.ir.rewrite.build import functions
 from jogak.memory.emit import emit_sequence
-from jogak.memory.order import low_order
 from jogak.memory.reading import read_tape
 from jogak.plugin import Pass
 
@@ -55,6 +54,8 @@ class Schedule(Pass):
     name: ClassVar[str] = "jogak-schedule"
 
     def run(self, module: ir.Module) -> None:
+        from jogak.memory.order import low_order  # its machine code takes half a second to load
+
         for function in functions(module):
             reading = read_tape(function)
             order = low_order(reading.tape)

@@ -7,9 +7,6 @@ from typing import ClassVar
 
 from torch_mlir import ir
 
-from jogak.autoshard.annotate import annotate_plan
-from jogak.autoshard.infeasible import explain_infeasible
-from jogak.autoshard.plan import SearchOptions, search_plan
 from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine
 from jogak.cost.model import ROOFLINE, cost_model
 from jogak.ir.diagnostics import fail
@@ -71,6 +68,10 @@ class Search(Pass):
     unfolded: bool = False
 
     def run(self, module: ir.Module) -> None:
+        from jogak.autoshard.annotate import annotate_plan  # its solvers take a second to load
+        from jogak.autoshard.infeasible import explain_infeasible
+        from jogak.autoshard.plan import SearchOptions, search_plan
+
         mesh = require_mesh(module)
         function = main_function(module).operation
         registry = active_registry()

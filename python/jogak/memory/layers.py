@@ -16,9 +16,9 @@ from functools import cached_property
 
 import numpy as np
 
-from jogak.autoshard.folding import find_runs
 from jogak.memory.tape import Step, Tape
 from jogak.search.jit import Ints
+from jogak.search.runs import find_runs
 
 Place = tuple[int, int, int]
 """A step in a layer: the run, the layer, and the number in the run's period."""

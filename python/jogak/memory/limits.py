@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from torch_mlir import ir
 
 from jogak.ir.diagnostics import DoesNotFit, fail, note, source_location
 from jogak.ir.structured import shape_of
 from jogak.memory.budget import parse_budget
-from jogak.memory.fit import Fit
 from jogak.memory.reading import TapeReading
 from jogak.sharding.reading import argument_names
+
+if TYPE_CHECKING:
+    from jogak.memory.fit import Fit
 
 _LISTED = 8
 

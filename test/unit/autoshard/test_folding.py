@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jogak.autoshard.folding import find_runs, fold
+from jogak.autoshard.folding import fold
+from jogak.search.runs import find_runs
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.rule import Factor, OpShardingRule
 
