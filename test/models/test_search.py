@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from jogak.autoshard.plan import SearchOptions, search_plan
 from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
+from jogak.cost.machine_file import load_machine
+from jogak.cost.model import Roofline
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.grid import declare_mesh
+from jogak.ir.module import main_function
+from jogak.registry import default_registry
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.reading import read_graph
 from jogak.testing.closed_forms import FORMS, search_form
 from jogak.testing.equality import prepare, run_sharded
 
@@ -49,6 +55,20 @@ def test_least_communication_is_found(name):
     outcome = search_form(form, str(ROOT / "bench" / "machines" / "alpa.toml"))
     assert outcome.communication_s <= form.known * 1.001
     assert outcome.gap < 1e-6
+
+
+def test_a_plan_for_more_memory_costs_no_more():
+    module = prepare("jogak.testing.count_models:wide_batch_mlp", True, None).module
+    graph = read_graph(main_function(module).operation, default_registry().rules()).graph
+    cost = Roofline(load_machine(str(ROOT / "bench" / "machines" / "alpa.toml")), Mesh.parse("data=4"))
+    found = []
+    for limit in (112_000, 110_000, 106_000, 102_000, 98_000, 94_000):
+        _, outcome, plan = search_plan(graph, cost, (), SearchOptions(limit, split_heavy=True, time_limit=5))
+        assert plan is not None
+        assert outcome.peak_bytes <= limit
+        found.append(outcome.objective)
+    assert found == sorted(found)
+    assert found[0] < found[-1] < found[0] + 3  # data parallelism, then ZeRO for one weight and for both
 
 
 @pytest.mark.slow

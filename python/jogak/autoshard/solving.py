@@ -109,7 +109,8 @@ def solve_model(
     """Find the cheapest choice within a memory limit.
 
     The limit is left out first: where the best plan fits by itself, that is all. Then it is kept with every copy of an
-    argument that an op may gather; where nothing fits so, without those.
+    argument that an op may gather, which counts copies that are none; and without those, which forgets some that are.
+    Of the latter a plan is taken where it fits after all, or where nothing else does.
 
     Args:
         limit: bytes on a device at every time; None for no limit.
@@ -147,9 +148,9 @@ def solve_limited(
     if free.interrupted:
         return replace(_none(model, free.lower_bound, free.seconds), interrupted=True)
     bounded = _Search(model, limit, effort, fixed, near).run()
-    if bounded.choice is None and not bounded.interrupted:
-        stored = replace(model, holds=model.holds.without_copies())
-        bounded = _Search(stored, limit, effort, fixed, near).run()
+    enough = free.lower_bound * (1 + effort.target_gap)
+    if not bounded.interrupted and (bounded.choice is None or bounded.objective > enough):
+        bounded = _better(bounded, _without_copies(model, limit, effort, fixed, near, bounded), limit)
     # Copies that are counted to be safe, and shares that recomputation may save, are no facts about every plan: what
     # surely holds for all of them is the bound without a limit.
     return replace(bounded, lower_bound=free.lower_bound, seconds=free.seconds + bounded.seconds)
@@ -164,6 +165,30 @@ def with_memory(outcome: Outcome, model: Model) -> Outcome:
     """The outcome of a problem that differs only in its memory; it took no time."""
     assert outcome.choice is not None, "a search without a limit that ends finds a choice"
     return replace(outcome, peak_bytes=model.holds.peak(outcome.choice)[0], seconds=0.0)
+
+
+def _without_copies(
+    model: Model,
+    limit: float,
+    effort: Effort,
+    fixed: Mapping[int, Sequence[int]],
+    near: Outcome | None,
+    safe: Outcome,
+) -> Outcome:
+    """The cheapest plan when copies of arguments that ops gather take no memory, with the peak that it really has."""
+    stored = replace(model, holds=model.holds.without_copies())
+    found = _Search(stored, limit, effort, fixed, near if safe.choice is None else safe).run()
+    seconds = safe.seconds + found.seconds
+    if found.choice is None:
+        return replace(found, seconds=seconds)
+    return replace(found, seconds=seconds, peak_bytes=model.holds.peak(found.choice)[0])
+
+
+def _better(safe: Outcome, other: Outcome, limit: float) -> Outcome:
+    """The cheaper one of those that fit; where the first has no plan the second."""
+    fits = other.choice is not None and other.peak_bytes <= limit and other.objective < safe.objective
+    chosen = other if fits or safe.choice is None else safe
+    return replace(chosen, seconds=other.seconds, interrupted=other.interrupted)
 
 
 def _none(model: Model, bound: float, seconds: float = 0.0) -> Outcome:

@@ -143,6 +143,8 @@ class Found:
         known: collectives of the published plan by kind.
         cost: what it communicates, in the units of those assumptions.
         constraints: what its authors fix.
+        memory: bytes of a device; -1 for no limit.
+        ours: collectives by kind where partition makes fewer of the same plan.
     """
 
     name: str
@@ -153,11 +155,28 @@ class Found:
     known: Mapping[str, int]
     cost: float
     constraints: tuple[str, ...] = ()
+    memory: int = -1
+    ours: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> Mapping[str, int]:
+        """What the published plan has when we partition it."""
+        return self.ours or self.known
 
 
 def _linear(inputs: int, outputs: int, devices: int, split: int = 1, latency: float = 1.0) -> float:
     """Combining the gradients of a linear layer's weight and bias, each split so many ways."""
     return sum(all_reduce(4 * size / split, devices, latency) for size in (inputs * outputs, outputs))
+
+
+def _gather(bytes_: float, devices: int = 4) -> float:
+    """Alpa's price of an all-gather on links of speed 1."""
+    return 1 + (devices - 1) / devices * bytes_ + 0.1
+
+
+def _scatter(bytes_: float, devices: int = 4) -> float:
+    """Alpa's price of a reduce-scatter on links of speed 1."""
+    return 1 + (devices - 1) / devices * bytes_ + 0.001
 
 
 _BERT = (
@@ -173,6 +192,10 @@ FOUND = (
         7 * all_reduce(8 * 8 * 64 * 4, 4),
     ),
     Found(
+        "C2 again", "the same, each layer computed again: 6L-1", "checkpointed", "model=4", "alpa.toml",
+        {"all_reduce": 11}, 11 * all_reduce(8 * 8 * 64 * 4, 4), ours={"all_reduce": 10},
+    ),  # that of a gradient and the first of the layer that is computed again for it do not wait for each other
+    Found(
         "C3", "transformer, 2 layers, links of unlike speed: 4L", "published_transformer", "data=2,model=2",
         "alpa-2d-bert.toml", {"all_reduce": 8},
         2 * _BERT + 7 * all_reduce(8 * 8 * 128 * 4 / 2, 2, 2.0, 10.0), ("x=[data, ?, ?]", "target=[data, ?, ?]"),
@@ -184,6 +207,14 @@ FOUND = (
     Found(
         "C6 DP", "MLP, 2 layers, large batch", "wide_batch_mlp", "data=4", "alpa.toml", {"all_reduce": 1},
         2 * all_reduce(32 * 32 * 4, 4),
+    ),
+    Found(
+        "C6 ZeRO-2", "the same in 99.6 KiB a device", "wide_batch_mlp", "data=4", "alpa.toml",
+        {"reduce_scatter": 1, "all_gather": 1}, 2 * (_scatter(32 * 32 * 4) + _gather(32 * 32 * 4)), memory=102_000,
+    ),
+    Found(
+        "C6 ZeRO-3", "the same in 91.8 KiB a device", "wide_batch_mlp", "data=4", "alpa.toml",
+        {"reduce_scatter": 1, "all_gather": 2}, 2 * (_scatter(32 * 32 * 4) + 2 * _gather(32 * 32 * 4)), memory=94_000,
     ),
     Found(
         "C7", "MLP, 6 layers, links of unlike speed: L", "published_mlp", "data=2,model=2", "alpa-2d.toml",
@@ -217,7 +248,7 @@ def find(check: Found, folder: Path) -> tuple[Verdict, float]:
         How it ran, and what the plan communicates.
     """
     prepared, mesh, module = _asked(check)
-    shard = f"builtin.module(jogak-search{{machine={folder / check.machine} split-heavy=true memory=-1}})"
+    shard = f"builtin.module(jogak-search{{machine={folder / check.machine} split-heavy=true memory={check.memory}}})"
     run_pipeline(module, shard)
     told = read_search(module)
     assert told is not None
