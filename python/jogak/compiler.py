@@ -26,6 +26,7 @@ from jogak.ir.module import main_function
 from jogak.ir.options import format_value
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE, fit_pipeline, micro_batch_pipeline, partition_pipeline
+from jogak.memory.budget import parse_budget
 from jogak.microbatch.choose import Tried
 from jogak.microbatch.driver import Finished, Phases, refuse_with_hint, search_micro_batches
 from jogak.registry import Registry, registry_of
@@ -281,6 +282,8 @@ def _shard(made: Compilation, registry: Registry) -> None:
     if annotated:
         _refuse(made.configuration)
         return
+    if made.configuration.searched != "nothing" and made.configuration.memory.endswith("x"):
+        _resolve_budget(made, registry)
     if made.configuration.searched != "nothing" and made.configuration.micro_batches is None:
         search_micro_batches(made, _phases(registry))
         return
@@ -289,6 +292,25 @@ def _shard(made: Compilation, registry: Registry) -> None:
         _plan(made, registry)
     except DoesNotFit as error:
         refuse_with_hint(error, made, made.whole, _phases(registry))
+
+
+def _resolve_budget(made: Compilation, registry: Registry) -> None:
+    """Make bytes of a budget that is a share: of the peak of the plan that the search takes without it.
+
+    A search has to know the bytes, since other plans than that one may take less by themselves.
+    """
+    asked = made.configuration
+    trial = replace(made, program=made.program.operation.clone(), configuration=replace(asked, memory="auto"))
+    trial.diagnostics = []
+    _plan(trial, registry)
+    _partition(trial, registry)
+    _fit_to_budget(trial, registry)
+    assert trial.promise is not None, "the partition phase made it"
+    peak = trial.promise.peak_memory_bytes
+    budget = parse_budget(asked.memory, peak, "--memory")
+    made.configuration = replace(asked, memory=str(budget))
+    message = f"{asked.memory} are {budget} bytes a device: the plan without that budget takes {peak}"
+    made.diagnostics.append(Diagnostic(Severity.REMARK, message, SourceLocation(scope=asked.model)))
 
 
 def _plan(made: Compilation, registry: Registry, below: float | None = None) -> None:

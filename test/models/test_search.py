@@ -79,7 +79,8 @@ def test_search_and_recomputation_meet_a_budget_together():
     free = compile_configuration(asked)
     assert free.promise is not None
     budget = int(0.6 * free.promise.peak_memory_bytes)
-    tight = compile_configuration(replace(asked, memory=str(budget)))
+    tight = compile_configuration(replace(asked, memory="0.6x"))  # the search knows the bytes
+    assert tight.configuration.memory == str(budget)
     assert tight.promise is not None
     assert tight.promise.peak_memory_bytes <= budget
     assert tight.search is not None
