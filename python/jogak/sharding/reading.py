@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from torch_mlir import ir
 
+from jogak.cost.kernel import Arithmetic
 from jogak.ir.diagnostics import fail, source_location
+from jogak.ir.fingerprint import fingerprint
 from jogak.ir.structured import (
     arithmetic_of,
     element_of,
@@ -73,6 +75,25 @@ def _is_scalar_constant_or_inside(value: ir.Value, op: ir.Operation) -> bool:
     return inside or (value.owner.name == "arith.constant" and not is_tensor(value))
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """What an op says about itself alone.
+
+    Attributes:
+        rule: how its tensors share factors.
+        linear: the partial sums that it can take.
+        flops: arithmetic operations of the whole op.
+        arithmetic: what one iteration does.
+        view: whether its result is bytes of its operand.
+    """
+
+    rule: OpShardingRule
+    linear: Linearity
+    flops: float
+    arithmetic: Arithmetic
+    view: bool
+
+
 @dataclass
 class Reading:
     """A graph beside the module that it was read from.
@@ -82,12 +103,14 @@ class Reading:
         ops: for each node its op.
         values: MLIR value to value number.
         rules: each rule once; ops of repeated layers share it.
+        known: fingerprints that were met, and what they mean.
     """
 
     graph: Graph = field(default_factory=Graph)
     ops: list[ir.Operation] = field(default_factory=list)
     values: dict[ir.Value, int] = field(default_factory=dict)
     rules: dict[OpShardingRule, OpShardingRule] = field(default_factory=dict)
+    known: dict[Hashable, Analysis] = field(default_factory=dict)
 
 
 def read_graph(function: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Reading:
@@ -117,33 +140,56 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
     graph = reading.graph
     location = source_location(op.location)
     index = len(graph.nodes)
-    operands = tuple(reading.values.get(operand) for operand in tensor_operands(op))
+    analysis, read = _analyse(reading, op, plugins)
+    operands = tuple([reading.values.get(value) for value in read])
+    results = []
     for result in op.results:
         if is_tensor(result):
             _require_static(op, result)
-            reading.values[result] = graph.add_value(shape_of(result), element_of(result), location.scope, index)
-    results = tuple(reading.values[result] for result in op.results if is_tensor(result))
-    rule = rule_of(op, plugins)
-    rule = reading.rules.setdefault(rule, rule)
-    linear = linearity(op)
+            value = graph.add_value(shape_of(result), element_of(result), location.scope, index)
+            reading.values[result] = value
+            results.append(value)
+    linear = analysis.linear
     if any(operands[position] is None for position in linear.through):
         linear = Linearity()  # what every device makes for itself is no summand
     node = Node(
         index,
         op.name,
-        rule,
+        analysis.rule,
         operands,
-        results,
+        tuple(results),
         str(location),
-        _flops(op, rule),
+        analysis.flops,
         linear.through,
         linear.sums,
-        arithmetic_of(op),
+        analysis.arithmetic,
         _part(op),
-        is_view(op),
+        analysis.view,
     )
     graph.nodes.append(node)
     reading.ops.append(op)
+
+
+def _analyse(
+    reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunction]
+) -> tuple[Analysis, Sequence[ir.Value]]:
+    """What an op says about itself, and the tensors that it reads in the order of its rule."""
+    found = fingerprint(op) if op.name == "linalg.generic" else None
+    if found is None:
+        return _shared(reading, analysis_of(op, plugins)), tensor_operands(op)
+    if found.key not in reading.known:
+        reading.known[found.key] = _shared(reading, analysis_of(op, plugins))
+    return reading.known[found.key], [*filter(is_tensor, op.operands), *found.captured]
+
+
+def analysis_of(op: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Analysis:
+    """Read it from an op."""
+    rule = rule_of(op, plugins)
+    return Analysis(rule, linearity(op), _flops(op, rule), arithmetic_of(op), is_view(op))
+
+
+def _shared(reading: Reading, analysis: Analysis) -> Analysis:
+    return replace(analysis, rule=reading.rules.setdefault(analysis.rule, analysis.rule))
 
 
 def _part(op: ir.Operation) -> tuple[int, int] | None:
