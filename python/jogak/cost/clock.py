@@ -44,19 +44,20 @@ def step_seconds(compute: float, exposed: float, hideable: float) -> float:
     return exposed + max(compute, hideable) + INTERFERENCE * beside
 
 
-def run_clock(works: Sequence[Work]) -> float:
+def run_clock(works: Sequence[Work], ahead: int = AHEAD) -> float:
     """Seconds of a program whose kernels run in order, and whose collectives run in order beside them.
 
     A piece of work starts when what it needs is done and its stream is free; a collective besides not before the work
-    `AHEAD` places earlier has started.
+    `ahead` places earlier has started. Targets order a program so that this is what happens: `overlap` in
+    `jogak.targets.distributed.schedule` reaches as far.
     """
     begins: list[float] = []
     ends: list[float] = []
     free = {True: 0.0, False: 0.0}
     for number, work in enumerate(works):
         start = max((ends[each] for each in work.needs), default=0.0)
-        if work.moves and number >= AHEAD:
-            start = max(start, begins[number - AHEAD])
+        if work.moves and number >= ahead:
+            start = max(start, begins[number - ahead])
         if work.seconds:
             start = max(start, free[work.moves])
             free[work.moves] = start + work.seconds

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jogak.cost.clock import AHEAD
 from jogak.runtime import liveness
 from jogak.runtime.kinds import COMMUNICATION
 from jogak.runtime.liveness import AnyStep, Unit
 from jogak.runtime.program import CollectiveStep
 
-REACH = 32
-"""How many steps a collective is given time to finish before a step that reads its result keeps its place again.
+REACH = AHEAD
+"""How many steps a collective is given time to finish before a step that reads its result keeps its place again; and
+how many steps ahead one is started. The clock that promises the time of a step counts on it.
 
 Without an end, every optimizer update would move behind the whole backward pass, and all gradients would be alive.
 """
