@@ -1,9 +1,12 @@
 """Collectives against Shardy's, on the same programs with the same shardings of inputs and results.
 
-    python bench/shardy.py [WORD ...] [--check] [--environment DIR]
+    python bench/shardy.py [WORD ...] [--check] [--machine FILE] [--environment DIR]
 
 Shardy runs in an environment of its own, which is made there when it is missing (a virtual environment with JAX, which
 nothing else of Jogak uses). WORDs choose programs by name; `--check` also runs each of ours on all devices and whole.
+
+Shardy has no prices, so ours are those of `bench/machines/bytes.toml` by default, where only bytes cost; on a real
+machine a small value may be gathered in one message instead of moved in two.
 
 Prints a line for each program: bytes of a device in collectives on both sides, in one definition (see
 `jogak.testing.shardy`), their ratio, and the collectives. Exit 1 when one of ours moves more.
@@ -25,6 +28,7 @@ from jogak.testing.shardy import compare
 
 PEER = Path(__file__).parent / "peer_shardy" / "peer.py"
 DEFAULT = Path(tempfile.gettempdir()) / "jogak-shardy"
+BYTES = Path(__file__).parent / "machines" / "bytes.toml"
 PACKAGES = ("jax==0.10.2", "jaxlib==0.10.2")
 
 
@@ -56,12 +60,13 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="parts of names of programs; all of them by default")
     parser.add_argument("--check", action="store_true", help="run ours on all devices and compare with the whole")
     parser.add_argument("--environment", type=Path, default=DEFAULT, help="folder of the environment with JAX")
+    parser.add_argument("--machine", default=str(BYTES), help="preset or machine file that prices our collectives")
     options = parser.parse_args()
     print(f"{'program':44} {'ours':>9} {'shardy':>9} {'ratio':>6}  collectives: ours | shardy")
     counts = {"fewer": 0, "as many": 0, "more": 0}
     wrong = 0
     for entry in entries(interpreter(options.environment), options.words):
-        each = compare(entry, check=options.check)
+        each = compare(entry, check=options.check, machine=options.machine)
         ours, theirs = each.bytes
         counts["more" if ours > theirs else "fewer" if ours < theirs else "as many"] += 1
         ratio = f"{ours / theirs:.2f}" if theirs else ("1.00" if not ours else "inf")

@@ -21,7 +21,8 @@ from jogak.autoshard.strategies import active_axes
 from jogak.cost.model import CostModel
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits
-from jogak.sharding.reshard import Step, StepKind, next_steps
+from jogak.sharding.permute import exchange_of
+from jogak.sharding.reshard import Step, StepKind, collective_steps
 from jogak.sharding.sharding import Combiner, Sharding
 
 Floats = NDArray[np.float64]
@@ -152,13 +153,20 @@ def _states(shape: tuple[int, ...], mesh: Mesh, combiner: Combiner) -> dict[Shar
 def _moves(states: dict[Sharding, int], shape: tuple[int, ...], mesh: Mesh) -> list[_Move]:
     moves = []
     rank = len(shape)
-    # `next_steps` asks the target only which axes it uses, and for cuts by several of them in which dimension.
+    # `collective_steps` asks the target only which axes it uses, and for cuts by several of them in which dimension.
     anywhere = [Sharding(tuple(mesh.axes if dim == at else () for dim in range(rank))) for at in range(max(rank, 1))]
+    alike: dict[object, list[Sharding]] = {}
+    for state in states:
+        alike.setdefault(_pieces(state, mesh), []).append(state)
     for state, number in states.items():
-        steps = dict.fromkeys(step for target in anywhere for step in next_steps(state, target, shape, mesh))
+        steps = dict.fromkeys(step for target in anywhere for step in collective_steps(state, target, shape, mesh))
         for step in steps:
             if step.after in states:
                 moves.append(_Move(number, states[step.after], step.kind, step.axes, _scale(step, mesh)))
+        for other in alike[_pieces(state, mesh)]:
+            if other != state:
+                axes = exchange_of(state, other, mesh)[0]
+                moves.append(_Move(number, states[other], StepKind.PERMUTE, axes, 1.0))
         present = {*state.axes(), *(axis for axis, _ in state.partial)}
         for axis in active_axes(mesh):
             # A whole value is a partial sum when one device keeps it and the others hold zero.
@@ -167,6 +175,11 @@ def _moves(states: dict[Sharding, int], shape: tuple[int, ...], mesh: Mesh) -> l
                 if after in states:
                     moves.append(_Move(number, states[after], "once", (axis,), 1.0))
     return moves
+
+
+def _pieces(state: Sharding, mesh: Mesh) -> object:
+    """What states have in common between which permutes lead."""
+    return tuple(mesh.size(axes) for axes in state.dims), state.partial
 
 
 def _scale(step: Step, mesh: Mesh) -> float:

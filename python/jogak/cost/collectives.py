@@ -15,7 +15,9 @@ from itertools import product
 from math import prod
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
-"""The collectives that have a price, by the names of the `shard` ops."""
+"""The collectives that a machine can have measurements of, by the names of the `shard` ops."""
+PERMUTE = "permute"
+"""Every device sends its piece to one other: it is priced by `send`, over links that the pieces share on a ring."""
 
 
 class Topology(StrEnum):
@@ -65,7 +67,7 @@ def formulas(kind: str, spans: Sequence[Span], *, once: bool = False) -> tuple[F
     Bytes are those of the larger of the buffers that a device puts in and gets out.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or `permute`.
         spans: the levels that the group lies on, innermost first.
         once: count the latency of a level once for each phase and not for each step.
     """
@@ -92,6 +94,10 @@ def _on_one_level(kind: str, span: Span, once: bool) -> Iterator[Formula]:
             yield _formula("ring", span, around, _hops(n, topology) / n, once)
         case "send":
             yield _formula("send", span, 1, 1.0, once)
+        case "permute" if topology is Topology.SWITCH:
+            yield _formula("send", span, 1, 1.0, once)
+        case "permute":
+            yield _formula("ring", span, around, _hops(n, topology) / n, once)
 
 
 def _hops(n: int, topology: Topology) -> float:

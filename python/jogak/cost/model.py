@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from jogak.cost.collectives import Formula, formulas
+from jogak.cost.collectives import PERMUTE, Formula, formulas
 from jogak.cost.element import element_size
 from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.cost.machine import Machine
@@ -40,7 +40,7 @@ class CostModel(Protocol):
         """Seconds of a collective over the groups of `axes`.
 
         Args:
-            kind: one of `jogak.cost.collectives.KINDS`.
+            kind: one of `jogak.cost.collectives.KINDS`, or `permute`.
             bytes_: of the larger of the buffers that a device puts in and gets out.
         """
 
@@ -86,13 +86,14 @@ class Roofline:
     def _measured(self, kind: str, axes: tuple[str, ...]) -> tuple[Formula, ...]:
         """The line that the machine gives for groups of this size; () where it gives none, or nothing moves."""
         devices = self.mesh.size(axes)
+        kind = _measured_as(kind)
         alike = [each for each in self.machine.measured if each.kind == kind]
         lines = [each for each in alike if kind == "send" or each.devices == devices]
         return tuple(Formula("measured", each.latency, 1 / each.bandwidth) for each in lines[:1] if devices > 1)
 
     def _computed(self, kind: str, axes: tuple[str, ...]) -> tuple[Formula, ...]:
         spans = self.machine.spans(self.mesh, axes)
-        constant = dict(self.machine.constants).get(kind, 0.0)
+        constant = dict(self.machine.constants).get(_measured_as(kind), 0.0)
         found = formulas(kind, spans, once=self.machine.latency_once) if spans else ()
         return tuple(Formula(each.algorithm, each.alpha + constant, each.beta) for each in found)
 
@@ -114,6 +115,11 @@ class Roofline:
 
     def copy(self, bytes_: float) -> float:
         return self.machine.device.kernel_overhead + 2 * bytes_ / self.machine.memory_bandwidth
+
+
+def _measured_as(kind: str) -> str:
+    """The kind under which a machine has the numbers of a collective: a permute is a send by each device."""
+    return "send" if kind == PERMUTE else kind
 
 
 def cost_model(name: str, machine: Machine, mesh: Mesh, registry: Registry) -> CostModel:

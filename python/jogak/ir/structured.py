@@ -15,6 +15,7 @@ from torch_mlir import ir
 from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.ir.affine import LinearExpr, linear_map
 from jogak.ir.barrier import BARRIER
+from jogak.ir.permute import is_outgoing
 from jogak.sharding.sharding import Combiner
 
 COMBINERS = {
@@ -278,7 +279,7 @@ def region_values(op: ir.Operation) -> Iterator[ir.Value]:
 def is_view(op: ir.Operation) -> bool:
     """Whether the result of an op is bytes of its operand, in their order: a reshape, or a slice in one stretch."""
     if op.name != "tensor.extract_slice":
-        return op.name in RESHAPES or op.name in _RENAMES
+        return op.name in RESHAPES or op.name in _RENAMES or is_outgoing(op)
     shape, sizes = shape_of(op.operands[0]), list(op.attributes["static_sizes"])
     cut = next((dim for dim, size in enumerate(sizes) if size != 1), len(sizes))
     unit = all(stride == 1 for stride in op.attributes["static_strides"])

@@ -11,6 +11,7 @@ from jogak.ir.build import bordered, index_constant, leading, padded, tensor_typ
 from jogak.ir.grid import GRID, axis_array
 from jogak.ir.structured import shape_of
 from jogak.sharding.mesh import Mesh
+from jogak.sharding.permute import Renumbering
 from jogak.sharding.reshard import Step, StepKind
 from jogak.sharding.rules.tensor import DYNAMIC
 from jogak.sharding.sharding import Combiner
@@ -30,6 +31,7 @@ class Emitter:
         self._last: ir.Operation | None = None
         self._offsets: dict[tuple[tuple[str, ...], int], ir.Value] = {}
         self._bounds: dict[tuple[tuple[str, ...], int, int], ir.Value] = {}
+        self._places: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, ir.Value]] = {}
         self._first: dict[tuple[str, ...], ir.Value] = {}
 
     def step(self, value: ir.Value, step: Step, shape: Sequence[int], cause: str) -> ir.Value:
@@ -56,8 +58,51 @@ class Emitter:
             case StepKind.REDUCE_SCATTER:
                 kind = _reduction(step.combiner)
                 op = shard.ReduceScatterOp(type_, grid, value, step.dim, grid_axes=axes, reduction=kind)
+            case StepKind.PERMUTE:
+                op = self._permute(value, step, grid, axes)
         op.operation.attributes["jogak.cause"] = ir.StringAttr.get(cause)
         return leading(op.operation.results[0], shape)
+
+    def _permute(
+        self, value: ir.Value, step: Step, grid: ir.FlatSymbolRefAttr, axes: ir.DenseI16ArrayAttr
+    ) -> shard.RecvOp:
+        """Send the piece to the device that needs it next, and receive from the one that has what this one needs."""
+        turned = tuple((after, before) for before, after in step.exchange)
+        source, destination = self._peer(step.axes, turned), self._peer(step.axes, step.exchange)
+        dynamic = [DYNAMIC] * len(step.axes)
+        sent = shard.SendOp(value.type, grid, value, dynamic, destination, grid_axes=axes).result
+        return shard.RecvOp(value.type, grid, sent, source, source=dynamic, grid_axes=axes)
+
+    def _peer(self, axes: tuple[str, ...], exchange: Renumbering) -> list[ir.Value]:
+        """The place along `axes` of the device whose numbers along the second axes are this one's along the first."""
+        place: dict[str, ir.Value] = {}
+        for mine, theirs in exchange:
+            sizes = [[self.mesh.sizes[axis] for axis in each] for each in (mine, theirs)]
+            for own, other in zip(mine, theirs, strict=False):
+                if sizes[0] == sizes[1]:
+                    place[other] = self._coordinate(own)
+            if sizes[0] != sizes[1]:
+                place |= self._digits(mine, theirs)
+        return [place[axis] for axis in axes]
+
+    def _coordinate(self, axis: str) -> ir.Value:
+        with self._at_top():
+            return self._linear((axis,))
+
+    def _digits(self, mine: tuple[str, ...], theirs: tuple[str, ...]) -> dict[str, ir.Value]:
+        """This device's number along some axes, as a place along others that make as many pieces."""
+        key = (mine, theirs)
+        if key not in self._places:
+            with self._at_top():
+                linear = self._linear(mine)
+                place: dict[str, ir.Value] = {}
+                for axis in reversed(theirs):
+                    size = index_constant(self.mesh.sizes[axis])
+                    place[axis] = arith.RemUIOp(linear, size).result
+                    linear = arith.DivUIOp(linear, size).result
+                self._last = linear.owner
+            self._places[key] = place
+        return self._places[key]
 
     def _brought(self, before: Sequence[int], step: Step, after: Sequence[int]) -> list[int]:
         """The shape that a collective needs: the dimension that it cuts has as much as all pieces together."""

@@ -9,10 +9,12 @@ from typing import Any
 from torch_mlir import ir
 
 from jogak.cost.clock import Work, run_clock
+from jogak.cost.collectives import PERMUTE
 from jogak.cost.machine import Machine, computing_element
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import Diagnostic, Severity, SourceLocation
 from jogak.ir.grid import axis_lists
+from jogak.ir.permute import is_permute
 from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor, is_view, region_values, shape_of
 from jogak.memory.attributes import ARENA
 from jogak.memory.reading import bytes_of, read_tape
@@ -31,7 +33,7 @@ class Collective:
     """One collective of a per-device program.
 
     Attributes:
-        kind: name of the `shard` op.
+        kind: name of the `shard` op; `permute` for a send and the receive of what it leaves.
         axes: mesh axes of its groups.
         bytes: the larger of what a device puts in and gets out.
         op: the op.
@@ -72,6 +74,8 @@ class Promise:
 def as_collective(op: ir.Operation, mesh: Mesh) -> Collective | None:
     """An op as a collective that moves data; None when it is none."""
     dialect, _, kind = op.name.partition(".")
+    if is_permute(op):
+        kind = PERMUTE
     if dialect != "shard" or kind not in COMMUNICATION:
         return None
     if kind == "update_halo":

@@ -81,6 +81,11 @@ def _all_to_all(collective: Collective, _: Mesh, group: Sequence[int], tensors: 
     ]
 
 
+def _permute(collective: Collective, _: Mesh, __: Sequence[int], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies: what a device sends it may write over before the other has stored it."""
+    return [tensors[source].clone() for source in collective.sources]
+
+
 def root(collective: Collective, mesh: Mesh) -> int:
     """The position in the group that a multi-index names."""
     position = 0
@@ -168,6 +173,7 @@ _RUN: dict[str, Run] = {
     "all_gather": _all_gather,
     "reduce_scatter": _reduce_scatter,
     "all_to_all": _all_to_all,
+    "permute": _permute,
     "broadcast": _broadcast,
     "gather": _gather,
     "reduce": _reduce,

@@ -9,8 +9,11 @@ from typing import Any
 
 from torch_mlir import ir
 
+from jogak.cost.collectives import PERMUTE
+from jogak.errors import JogakError
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.grid import axis_lists
+from jogak.ir.permute import is_permute, sources
 from jogak.runtime.attributes import Cache
 from jogak.runtime.program import Collective, CollectiveStep
 from jogak.runtime.types import TensorType
@@ -75,11 +78,12 @@ def read_collective(
         )
     if kind == "recv" and "source" not in attributes:
         fail(op, "shard.recv has no source", hint="name the device that it receives from")
-    operands = tuple(numbers[value] for value in op.operands)
+    permutes = is_permute(op)
+    operands = tuple(numbers[value] for value in (list(op.operands)[:1] if permutes else op.operands))
     types = [cache.type(value.type) for value in op.operands]
     results = list(op.results)
     return CollectiveStep(
-        _collective(op, kind, grid.mesh, attributes),
+        _permute(op, grid.mesh, attributes) if permutes else _collective(op, kind, grid.mesh, attributes),
         operands,
         tuple(define(result) for result in results),
         types[0] if types and kind not in _LOCAL else INDEX,
@@ -109,6 +113,14 @@ def _collective(op: ir.Operation, kind: str, mesh: Mesh, attributes: Mapping[str
         shift=_shift(mesh, attributes) if kind == "shift" else None,
         told=mesh.told(axes),
     )
+
+
+def _permute(op: ir.Operation, mesh: Mesh, attributes: Mapping[str, Any]) -> Collective:
+    axes = tuple(mesh.axes[axis] for axis in attributes["grid_axes"])
+    try:
+        return Collective(PERMUTE, axes, sources=sources(op, mesh), told=mesh.told(axes))
+    except JogakError as error:
+        fail(op, error.message, hint=error.hint)
 
 
 def _reduction(attributes: Mapping[str, Any]) -> str:

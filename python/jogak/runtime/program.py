@@ -52,6 +52,7 @@ class Collective:
         peer: multi-index in the group of the root, source or destination; `DYNAMIC` where it is an operand.
         halo: for each dimension (mesh axes, low size, high size), for `update_halo`.
         shift: (mesh axis, offset, rotates), for `shift`.
+        sources: for `permute`, from which position of the group each position receives.
         told: the axes by the names that the user gave, where some are sub-axes.
     """
 
@@ -63,6 +64,7 @@ class Collective:
     peer: tuple[int, ...] | None = None
     halo: tuple[tuple[tuple[str, ...], int, int], ...] = ()
     shift: tuple[str, int, bool] | None = None
+    sources: tuple[int, ...] = ()
     told: tuple[str, ...] = ()
 
 

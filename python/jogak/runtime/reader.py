@@ -15,6 +15,7 @@ from torch_mlir.passmanager import PassManager
 from jogak.ir.barrier import BARRIER
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
+from jogak.ir.permute import is_outgoing
 from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE_OF
 from jogak.runtime import liveness
 from jogak.runtime.arena import ArenaPlan
@@ -146,7 +147,7 @@ class _Reader:
             self.offsets.update((self.numbers[result], offset) for result, offset in held if offset >= 0)
 
     def _read(self, op: ir.Operation, name: str) -> None:
-        if name in _ALIASES:
+        if name in _ALIASES or is_outgoing(op):
             self.numbers.update(
                 {result: self.numbers[operand] for result, operand in zip(op.results, op.operands, strict=False)}
             )

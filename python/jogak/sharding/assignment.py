@@ -88,7 +88,10 @@ def _parts(assignment: Assignment, mesh: Mesh) -> int:
 
 
 def candidates(node: Node, shardings: Sequence[Sharding], mesh: Mesh) -> Iterator[Assignment]:
-    """Every way to give each axis to one of the factors on which a neighbouring tensor has it, or to none."""
+    """Every way to give each axis to one of the factors on which a neighbouring tensor has it, or to none.
+
+    Axes that split a factor together come in each order that a neighbour has.
+    """
     factors = node.rule.factors
     claims: dict[str, dict[int, None]] = {}
     orders: dict[int, Axes] = {}
@@ -100,15 +103,20 @@ def candidates(node: Node, shardings: Sequence[Sharding], mesh: Mesh) -> Iterato
                 claims.setdefault(axis, {})[factor] = None
             if len(axes) > len(orders.get(factor, ())):
                 orders[factor] = axes
+    seen = [order for order in orders.values() if len(order) > 1]
     axes_ = sorted(claims, key=mesh.index)
     for picks in product(*([*claims[axis], None] for axis in axes_)):
         taken: dict[int, list[str]] = {}
         for axis, pick in zip(axes_, picks, strict=True):
             if pick is not None:
                 taken.setdefault(pick, []).append(axis)
-        assignment = {factor: _ordered(axes, orders[factor]) for factor, axes in taken.items()}
-        if _is_possible(node, assignment, mesh):
-            yield assignment
+        ways = [
+            dict.fromkeys(_ordered(axes, order) for order in (orders[factor], *seen)) for factor, axes in taken.items()
+        ]
+        for way in product(*ways):
+            assignment = dict(zip(taken, way, strict=True))
+            if _is_possible(node, assignment, mesh):
+                yield assignment
 
 
 def _ordered(axes: list[str], order: Axes) -> Axes:

@@ -19,17 +19,19 @@ from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import nests, splits
+from jogak.sharding.permute import Renumbering, exchange_of, permuted
 from jogak.sharding.sharding import Combiner, Sharding
 
 
 class StepKind(StrEnum):
-    """The names are those of the `shard` ops."""
+    """The names are those of the `shard` ops; a permute is a `send` and the `recv` of what it leaves."""
 
     ALL_SLICE = "all_slice"
     ALL_GATHER = "all_gather"
     ALL_TO_ALL = "all_to_all"
     ALL_REDUCE = "all_reduce"
     REDUCE_SCATTER = "reduce_scatter"
+    PERMUTE = "permute"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Step:
         dim: the dimension that is sliced, gathered, scattered into, or (all-to-all) gathered.
         split: for an all-to-all the dimension that is split instead.
         combiner: how partial results combine.
+        exchange: for a permute, the axes before and after it that number the same pieces (see `Renumbering`).
         after: the sharding that it leaves.
     """
 
@@ -51,6 +54,7 @@ class Step:
     dim: int = 0
     split: int = 0
     combiner: Combiner | None = None
+    exchange: Renumbering = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ def route(
         if seconds > best[here]:
             continue
         for step in next_steps(here, target, shape, mesh):
+            if step.kind is StepKind.PERMUTE and steps and steps[-1].kind is StepKind.PERMUTE:
+                continue  # two permutes are one, which has been tried
             total = seconds + _seconds(step, here, shape, element_bytes, mesh, cost)
             if total < best.get(step.after, float("inf")):
                 best[step.after] = total
@@ -109,7 +115,15 @@ def _seconds(
 
 
 def next_steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
-    """Every collective that could be next. Axes that the target does not use are never added."""
+    """Every step that could be next. Axes that the target does not use are never added."""
+    yield from collective_steps(here, target, shape, mesh)
+    for after in permuted(here, target, mesh):
+        axes, exchange = exchange_of(here, after, mesh)
+        yield Step(StepKind.PERMUTE, axes, after, exchange=exchange)
+
+
+def collective_steps(here: Sharding, target: Sharding, shape: tuple[int, ...], mesh: Mesh) -> Iterator[Step]:
+    """Every step that could be next but permutes."""
     yield from _reductions(here, target, shape, mesh)
     yield from _slices(here, target, shape, mesh)
     for dim, axes in enumerate(here.dims):

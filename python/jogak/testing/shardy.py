@@ -20,7 +20,7 @@ from jogak.ir.context import new_context, parse_module
 from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
-from jogak.ir.pipelines import NORMALIZE, PARTITION
+from jogak.ir.pipelines import NORMALIZE, partition_pipeline
 from jogak.report.promise import promise
 from jogak.sharding.annotation import CONSTRAINT, extend_attributes
 from jogak.sharding.mesh import Mesh
@@ -48,12 +48,13 @@ class Compared:
         return sum(b for _, b in self.ours.values()), sum(b for _, b in self.theirs.values())
 
 
-def compare(entry: Mapping[str, Any], *, check: bool) -> Compared:
+def compare(entry: Mapping[str, Any], *, check: bool, machine: str = DEFAULT_MACHINE) -> Compared:
     """Compile a program that the peer printed, and count.
 
     Args:
         entry: a line of the peer's output: the program in StableHLO, mesh, shardings, and its collectives.
         check: whether to run it on all devices and as a whole.
+        machine: preset or machine file that prices collectives.
     """
     mesh = Mesh(tuple(axis for axis, _ in entry["mesh"]), tuple(size for _, size in entry["mesh"]))
     module = annotated(entry["stablehlo"], mesh, entry["inputs"], entry["results"])
@@ -62,7 +63,7 @@ def compare(entry: Mapping[str, Any], *, check: bool) -> Compared:
         mismatch = check_case(Case(_whole(entry["stablehlo"]), str(module), mesh, 0))
         wrong = "" if mismatch is None else mismatch.message
     theirs = {kind: (len(sizes), sum(sizes)) for kind, sizes in entry["shardy"].items()}
-    return Compared(entry["name"], counted(module), theirs, wrong)
+    return Compared(entry["name"], counted(module, machine), theirs, wrong)
 
 
 def _normalized(stablehlo: str) -> ir.Module:
@@ -91,11 +92,11 @@ def annotated(stablehlo: str, mesh: Mesh, inputs: Sequence[str], results: Sequen
     return module
 
 
-def counted(module: ir.Module) -> dict[str, tuple[int, int]]:
+def counted(module: ir.Module, machine: str = DEFAULT_MACHINE) -> dict[str, tuple[int, int]]:
     """The collectives of a program after propagation and partition, by kind: (count, bytes)."""
     device = parse_module(str(module), new_context())
     run_pipeline(device, PROPAGATE)
-    run_pipeline(device, PARTITION)
+    run_pipeline(device, partition_pipeline(f"machine={machine}"))
     mesh = require_mesh(device)
-    made = promise(main_function(device).operation, mesh, Roofline(load_machine(DEFAULT_MACHINE), mesh))
+    made = promise(main_function(device).operation, mesh, Roofline(load_machine(machine), mesh))
     return {kind: (each["count"], each["bytes"]) for kind, each in made.collectives.items()}

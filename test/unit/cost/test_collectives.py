@@ -131,3 +131,12 @@ def test_hierarchical_is_never_slower_than_a_ring_over_all_levels(kind, levels, 
     ring = next(formula for formula in found if formula.algorithm == "ring")
     best = min(formula.seconds(bytes_) for formula in found if formula.algorithm == "hierarchical")
     assert best <= ring.seconds(bytes_) * (1 + 1e-9)
+
+
+def test_a_permute_is_a_send_behind_a_switch_and_shares_the_links_of_a_ring():
+    assert [(f.alpha, f.beta) for f in formulas("permute", (NODE,))] == [
+        (f.alpha, f.beta) for f in formulas("send", (NODE,))
+    ]
+    ring = Span(4, 1e9, 1e-6, Topology.RING)
+    (found,) = formulas("permute", (ring,))
+    assert (found.alpha, found.beta) == pytest.approx((3e-6, 1.5e-9))

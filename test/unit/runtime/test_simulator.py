@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from jogak.errors import JogakError
 from jogak.runtime.counts import Count
 from jogak.runtime.program import Program
 from jogak.runtime.simulator import SimulationError, SimulationResult, simulate
@@ -195,6 +196,31 @@ def test_dynamic_peers(spmd: Any) -> None:
       %s = shard.send %x on @mesh grid_axes = [0] destination = [%j] : ({T}, index) -> {T}
       %y = shard.recv %x on @mesh grid_axes = [0] source = [%j] : ({T}, index) -> {T}"""
     assert [output[0][0, 0].item() for output in spmd("4", body).outputs] == [300.0, 200.0, 100.0, 0.0]
+
+
+def test_a_receive_of_what_a_send_leaves_is_a_permute(spmd: Any) -> None:
+    body = f"""%i = shard.process_multi_index on @mesh axes = [0] : index
+      %c1 = arith.constant 1 : index
+      %c3 = arith.constant 3 : index
+      %c4 = arith.constant 4 : index
+      %u = arith.addi %i, %c1 : index
+      %v = arith.addi %i, %c3 : index
+      %up = arith.remui %u, %c4 : index
+      %down = arith.remui %v, %c4 : index
+      %s = shard.send %x on @mesh grid_axes = [0] destination = [%up] : ({T}, index) -> {T}
+      %y = shard.recv %s on @mesh grid_axes = [0] source = [%down] : ({T}, index) -> {T}"""
+    got = spmd("4", body)
+    assert [output[0][0, 0].item() for output in got.outputs] == [300.0, 0.0, 100.0, 200.0]
+    assert got.collectives.by_kind == {"permute": {"a": Count(1, 64)}}
+
+
+def test_a_permute_whose_halves_do_not_match_is_refused(spmd: Any) -> None:
+    body = f"""%i = shard.process_multi_index on @mesh axes = [0] : index
+      %c0 = arith.constant 0 : index
+      %s = shard.send %x on @mesh grid_axes = [0] destination = [%c0] : ({T}, index) -> {T}
+      %y = shard.recv %s on @mesh grid_axes = [0] source = [%i] : ({T}, index) -> {T}"""
+    with pytest.raises(JogakError, match="receives from other devices than those that send"):
+        spmd("4", body)
 
 
 def test_counts(spmd: Any) -> None:

@@ -196,6 +196,32 @@ def exchange(rank: int, folder: str, values: dict[str, list[torch.Tensor]]) -> N
     dist.destroy_process_group()
 
 
+PIECE = "tensor<6x4xi1>"
+PERMUTE = f"""
+module {{
+  shard.grid @mesh(shape = 2x2) {{jogak.axes = ["x", "y"]}}
+  func.func @main(%a: {PIECE} {{jogak.name = "a"}}) -> ({PIECE} {{jogak.name = "b"}}) {{
+    %p:2 = shard.process_multi_index on @mesh : index, index
+    %s = shard.send %a on @mesh grid_axes = [0, 1] destination = [%p#1, %p#0] : ({PIECE}, index, index) -> {PIECE}
+    %r = shard.recv %s on @mesh grid_axes = [0, 1] source = [%p#1, %p#0] : ({PIECE}, index, index) -> {PIECE}
+    return %r : {PIECE}
+  }}
+}}
+"""
+
+
+def test_pieces_change_places(tmp_path: Path) -> None:
+    """Truth values, which gloo does not carry; two of the four devices keep their own."""
+    program, mesh = load_program(module_of(PERMUTE)), Mesh(("x", "y"), (2, 2))
+    given = [torch.rand(6, 4) > 0.5 for _ in range(4)]
+    expected = [outputs[0] for outputs in simulate(program, mesh, [{"a": each} for each in given]).outputs]
+    assert all(torch.equal(a, given[b]) for a, b in zip(expected, (0, 2, 1, 3), strict=True))
+    write_folder(program, mesh, tmp_path, "permute")
+    text = (tmp_path / "device.py").read_text(encoding="utf-8")
+    assert 'mesh.permute(a, ("x", "y"), sources=(0, 2, 1, 3))' in text
+    start_processes(exchange, (str(tmp_path), {"given": given, "expected": expected}), nprocs=4, start_method="fork")
+
+
 def test_halos_bring_rows_columns_and_corners_of_the_neighbours(tmp_path: Path) -> None:
     program, mesh = load_program(module_of(HALO)), Mesh(("x", "y"), (2, 2))
     given = [torch.randn(6, 4) for _ in range(4)]

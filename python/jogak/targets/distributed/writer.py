@@ -174,6 +174,8 @@ class Writer:
                 return f"mesh.{collective.kind}({tensor}, {axes}, dim={collective.dim})"
             case "all_to_all":
                 return f"mesh.all_to_all({tensor}, {axes}, split={collective.dim}, dim={collective.concat_dim})"
+            case "permute":
+                return f"mesh.permute({tensor}, {axes}, sources={collective.sources})"
             case "update_halo":
                 place = ", in_place=True" if self._dies_alone(step) else ""
                 return f"mesh.update_halo({tensor}, {_margins(collective)}{place})"

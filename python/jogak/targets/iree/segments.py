@@ -17,6 +17,7 @@ from jogak.errors import JogakError
 from jogak.ir.barrier import BARRIER
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
+from jogak.ir.permute import is_outgoing
 from jogak.ir.structured import region_ops
 from jogak.memory.attributes import RECOMPUTE_OF
 from jogak.runtime import liveness
@@ -99,7 +100,7 @@ class _Reading:
     def read(self, op: ir.Operation) -> None:
         if op.name in _IGNORED:
             return
-        if op.name in _ALIASES:
+        if op.name in _ALIASES or is_outgoing(op):
             for result, operand in zip(op.results, op.operands, strict=False):
                 self._alias(result, operand)
         elif op.name in _AMBIENT and all(value in self.ambient for value in op.operands):

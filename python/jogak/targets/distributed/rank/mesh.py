@@ -207,6 +207,35 @@ class Mesh:
         whole = received if work is not None else sent
         return self._pending("all_to_all", axes, work, lambda: _join_first(whole, dim).to(tensor.dtype), sent)
 
+    def permute(self, tensor: Tensor, axes: Axes, sources: Sequence[int]) -> Pending:
+        """Pieces change places within a group.
+
+        Args:
+            sources: from which position of the group each position receives.
+        """
+        self.calls["permute", axes] = self.calls.get(("permute", axes), 0) + 1
+        group, own = self._groups.get(axes), self.index(axes)
+        source, target = sources[own], list(sources).index(own)
+        sent = tensor.contiguous().to(_WIRE.get(tensor.dtype, tensor.dtype))
+        received = sent if group is None or source == own else torch.empty_like(sent)
+        work: Any = None
+        if group is not None:
+            begin = time.perf_counter()
+            works = self._transfer(sent, received, source, target, group) if source != own else []
+            work = works if self.recorder is None else self.recorder.started("permute", axes, begin, works)
+        return self._pending("permute", axes, work, lambda: received.to(tensor.dtype), sent)
+
+    def _transfer(
+        self, sent: Tensor, received: Tensor, source: int, target: int, group: dist.ProcessGroup
+    ) -> list[Any]:
+        """Send to one position of a group, and receive from one."""
+        peers = dist.get_global_rank(group, target), dist.get_global_rank(group, source)
+        operations = [dist.P2POp(dist.isend, sent, peers[0], group), dist.P2POp(dist.irecv, received, peers[1], group)]
+        try:
+            return list(dist.batch_isend_irecv(operations))
+        except RuntimeError as error:
+            raise CommunicationError(f"permute failed: {error}") from error
+
     def update_halo(self, tensor: Tensor, *margins: Margin, in_place: bool = False) -> Pending:
         """Fill the margins of a tensor with elements of its neighbours; at the ends of an axis they stay as they are.
 
