@@ -142,7 +142,43 @@ class RegionSpec(NamedTuple):
         return next((value for key, value in self.attributes if key == name), None)
 
 
-KernelSpec = LinalgSpec | TensorSpec | RegionSpec
+class Margin(NamedTuple):
+    """A dimension: `low` zeros, then `size` elements `spread` apart, then `high` zeros."""
+
+    size: int
+    spread: int = 1
+    low: int = 0
+    high: int = 0
+
+    @property
+    def extent(self) -> int:
+        """Its size with the zeros."""
+        return self.low + (self.size - 1) * self.spread + 1 + self.high
+
+
+class ConvolutionSpec(NamedTuple):
+    """A convolution one of whose operands is read with zeros around or between its elements.
+
+    Attributes:
+        spec: the convolution of the tensor with its zeros.
+        at: number of the kernel's operand.
+        margins: how its dimensions are made.
+    """
+
+    spec: LinalgSpec
+    at: int
+    margins: tuple[Margin, ...]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def results(self) -> tuple[TensorType, ...]:
+        return self.spec.operands[self.spec.inputs :]
+
+
+KernelSpec = LinalgSpec | TensorSpec | RegionSpec | ConvolutionSpec
 
 
 def covers(map_: IndexingMap, shape: tuple[int, ...], sizes: tuple[int, ...]) -> bool:

@@ -6,9 +6,9 @@ from functools import cache
 
 from torch import fx
 
-from jogak.runtime.kernels import linalg, tensor_ops, tm_tensor
+from jogak.runtime.kernels import linalg, margins, tensor_ops, tm_tensor
 from jogak.runtime.kernels.emit import Emitter
-from jogak.runtime.spec import KernelSpec, LinalgSpec, RegionSpec
+from jogak.runtime.spec import ConvolutionSpec, KernelSpec, LinalgSpec, RegionSpec
 from jogak.runtime.types import Precision
 
 
@@ -21,6 +21,10 @@ def build(spec: KernelSpec, precision: Precision | None = None) -> fx.GraphModul
     Raises:
         JogakError: the op, an element type or an op in the region cannot be lowered.
     """
+    if isinstance(spec, ConvolutionSpec):
+        kernel = margins.rewrite(build(spec.spec, precision), spec, precision)
+        assert kernel is not None, "made only where it can be written"
+        return kernel
     emit = Emitter(precision)
     if isinstance(spec, LinalgSpec):
         results = linalg.lower(emit, spec)

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from jogak.errors import JogakError
 from jogak.runtime.kernels.sequential import Loop
 from jogak.runtime.types import Precision, TensorType, dtype_of
-from jogak.targets.torch import reuse
+from jogak.targets.torch import idioms, reuse
 
 _VIEWS = frozenset(
     {"expand", "reshape", "narrow", "permute", "squeeze", "unsqueeze", "getitem", "to", "full", "arange"}
@@ -37,6 +37,8 @@ _FRESH = frozenset(
             "conv_transpose1d",
             "conv_transpose2d",
             "conv_transpose3d",
+            "relu",
+            "threshold_backward.default",
             "slice_scatter",
             "index_put",
             "cat",
@@ -158,6 +160,7 @@ def _simplify(
         if node.meta["is"] == node.args[0].meta["is"] and None not in node.meta["is"]:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+    idioms.replace(graph)
     inputs_given = [node for number, node in enumerate(graph.find_nodes(op="placeholder")) if number in donated]
     reuse.overwrite(graph, lambda node: node in inputs_given or _is_fresh(node))
 

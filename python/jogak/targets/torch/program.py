@@ -9,6 +9,7 @@ from pathlib import PurePath
 from torch import Tensor
 
 from jogak.runtime.kernels.build import build
+from jogak.runtime.margins import with_margins
 from jogak.runtime.program import ConstantStep, KernelStep, Program
 from jogak.runtime.reversal import with_reversals
 from jogak.runtime.spec import KernelSpec, LinalgSpec
@@ -134,7 +135,7 @@ def write_program(
     """
     writer = _Writer(program, program.mesh or mesh, precision)
     results = [result.value for result in program.results]
-    writer.write(overlap(with_reversals(program.steps), results))
+    writer.write(overlap(with_margins(with_reversals(program.steps), results), results))
     functions = ["\n".join(lines) + "\n" for lines in writer.functions.values()]
     if any("run_loop(" in text for text in functions):
         functions.insert(0, loop_source())

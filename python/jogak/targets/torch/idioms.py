@@ -1,0 +1,86 @@
+"""Arithmetic that PyTorch has one vectorized function for.
+
+PyTorch's selection by a mask, `torch.where`, is not vectorized on CPUs and mispredicts where the mask is random: on one
+core of a server it takes 35 times as long as a rectifier, which was written with it.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+_THRESHOLD = torch.ops.aten.threshold_backward.default
+
+
+def replace(graph: fx.Graph) -> None:
+    """Write rectifiers, their gradients and larger ones of two as PyTorch's.
+
+    The larger one is NaN where either is, as in the model; selected by comparison it was so only for the second.
+
+    Args:
+        graph: of a kernel; `meta["is"]` of each node holds its shape and dtype.
+    """
+    for node in graph.find_nodes(op="call_function", target=torch.where):
+        condition, chosen, other = node.args
+        made = None
+        with graph.inserting_before(node):
+            if _is_zero(other) and _is_rectified(condition, chosen):
+                made = graph.call_function(torch.relu, (chosen,))
+            elif _is_larger(condition, chosen, other, node):
+                made = graph.call_function(torch.maximum, (chosen, other))
+            elif _is_zero(chosen) and _is_gradient(condition, other, node):
+                made = graph.call_function(_THRESHOLD, (other, condition.args[0], 0.0))
+        if made is not None:
+            made.meta["is"] = node.meta["is"]
+            node.replace_all_uses_with(made)
+            graph.erase_node(node)
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node.target is torch._assert)
+
+
+def _is_rectified(condition: Any, value: Any) -> bool:
+    """Whether a mask is `value > 0 or value is no number`: such elements are kept."""
+    if not _calls(condition, operator.or_) or not isinstance(value, fx.Node):
+        return False
+    larger, unordered = condition.args
+    if not _calls(larger, operator.gt) or larger.args[0] is not value or not _is_zero(larger.args[1]):
+        return False
+    if _calls(unordered, torch.isnan):
+        return unordered.args[0] is value
+    return (
+        _calls(unordered, operator.or_)
+        and all(_calls(each, torch.isnan) for each in unordered.args)
+        and unordered.args[0].args[0] is value
+        and _is_zero(unordered.args[1].args[0])
+    )
+
+
+def _is_gradient(condition: Any, gradient: Any, result: fx.Node) -> bool:
+    """Whether a mask is `value <= 0`, and value and gradient have the form of the result."""
+    if not _calls(condition, operator.le) or not _is_zero(condition.args[1]):
+        return False
+    forms = [each.meta["is"] for each in (condition.args[0], gradient) if isinstance(each, fx.Node)]
+    return forms == [result.meta["is"]] * 2 and None not in result.meta["is"]
+
+
+def _is_larger(condition: Any, chosen: Any, other: Any, result: fx.Node) -> bool:
+    """Whether the first is chosen where it is larger than the second, and both have the form of the result."""
+    if not _calls(condition, operator.gt) or condition.args != (chosen, other):
+        return False
+    forms = [each.meta["is"] for each in (chosen, other) if isinstance(each, fx.Node)]
+    return forms == [result.meta["is"]] * 2 and None not in result.meta["is"]
+
+
+def _calls(value: Any, target: Any) -> bool:
+    return isinstance(value, fx.Node) and value.target is target
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a value is zero everywhere: a number, or a constant tensor that is expanded."""
+    while isinstance(value, fx.Node) and value.op == "call_method" and value.target in ("expand", "reshape"):
+        value = value.args[0]
+    if _calls(value, torch.full):
+        value = value.args[1]
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
