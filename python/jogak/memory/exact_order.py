@@ -54,7 +54,7 @@ def exact_order(tape: Tape, start: Sequence[int] | None = None) -> tuple[list[in
 class _Search:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+        makers = tape.makers
         self.needs = [sum({1 << makers[v] for v in step.reads if v in makers}) for step in tape.steps]
         self.readers = [0] * len(tape.sizes)
         for number, step in enumerate(tape.steps):

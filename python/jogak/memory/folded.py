@@ -126,7 +126,7 @@ class FoldedPlans:
     def __init__(self, short: ShortTape) -> None:
         tape = short.layers.tape
         self.short, self.steps, self.arrays = short, tape.steps, arrays_of(tape)
-        makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+        makers = tape.makers
         self.ready = np.array([max((makers.get(v, -1) for v in step.reads), default=-1) for step in tape.steps])
         """For each step the last of those that make what it reads."""
 

@@ -171,7 +171,7 @@ def _aligned(tape: Tape, found: Sequence[tuple[int, int, int]]) -> list[Run]:
 
 def _votes(tape: Tape, owner: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
     """For each pair of runs how their segments go together, (sign, shift), as most reads say."""
-    makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+    makers = tape.makers
     counted: dict[tuple[int, int], Counter[tuple[int, int]]] = {}
     for number, step in enumerate(tape.steps):
         run, segment = owner[number]

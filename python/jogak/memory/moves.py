@@ -45,7 +45,7 @@ class MoveFinder:
     def __init__(self, tape: Tape, budget: int) -> None:
         self.tape, self.budget = tape, budget
         self.sizes = np.asarray(tape.sizes, dtype=np.int64)
-        self.makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+        self.makers = tape.makers
         self.seconds = [max(step.seconds, 1e-9) for step in tape.steps]
         self.price = 1e-12
 

@@ -40,13 +40,9 @@ def list_order(tape: Tape) -> list[int]:
     return min(found, key=lambda order: (trace(arrays, order).peak, order != own))
 
 
-def _makers(tape: Tape) -> dict[int, int]:
-    return {value: number for number, step in enumerate(tape.steps) for value in step.writes}
-
-
 def _just_in_time(tape: Tape) -> list[int]:
     """Depth first from the steps that make what nobody reads: everything is made right before its first reader."""
-    makers = _makers(tape)
+    makers = tape.makers
     read = {value for step in tape.steps for value in step.reads}
     done = [False] * len(tape.steps)
     order: list[int] = []
@@ -84,7 +80,7 @@ class _Schedule:
     """
 
     def __init__(self, tape: Tape, order: Sequence[int]) -> None:
-        self.tape, makers = tape, _makers(tape)
+        self.tape, makers = tape, tape.makers
         self.rank = {step: place for place, step in enumerate(order)}
         self.readers: dict[int, list[int]] = {}
         self.followers: list[list[int]] = [[] for _ in tape.steps]

@@ -80,7 +80,7 @@ def recompute(
     """
     deadline = time.monotonic() + time_limit
     told = told or bound_of(tape, order, budget)
-    bound, base = told.seconds, sum(step.seconds for step in tape.steps)
+    bound, base = told.seconds, tape.seconds
     plans = FlatPlans(tape)
 
     def made(sequence: list[int], layers: int = 1) -> Plan:
@@ -179,7 +179,7 @@ def _moment(tape: Tape, order: Sequence[int], found: Trace, position: int, budge
 
 def _replay(tape: Tape, order: Sequence[int], position: int, dropped: set[int]) -> list[int]:
     """The order, in which values dropped at a position are computed again just before somebody reads them."""
-    makers = {value: number for number, step in enumerate(tape.steps) for value in step.writes}
+    makers = tape.makers
     gone, sequence = set(dropped), list(order[: position + 1])
     for step in order[position + 1 :]:
         waiting = [step]

@@ -19,8 +19,9 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 ALIGNMENT = 64
 """Bytes: vector loads and stores of every target are aligned with it."""
@@ -66,10 +67,20 @@ class Tape:
     arguments: int
     results: frozenset[int]
 
-    @property
+    @cached_property
     def resident(self) -> int:
         """Bytes of the arguments."""
         return sum(self.sizes[: self.arguments])
+
+    @cached_property
+    def makers(self) -> Mapping[int, int]:
+        """The step that makes each value that is no argument."""
+        return {value: number for number, step in enumerate(self.steps) for value in step.writes}
+
+    @cached_property
+    def seconds(self) -> float:
+        """How long all steps take, once each."""
+        return sum(step.seconds for step in self.steps)
 
 
 @dataclass

@@ -56,7 +56,7 @@ def frontier_points(module: ir.Module, seconds: Seconds, points: int, time_limit
         memory never takes more time.
     """
     tape = read_tape(main_function(module).operation, seconds).tape
-    step = sum(each.seconds for each in tape.steps)
+    step = tape.seconds
 
     def solved(solve: Callable[[Tape], Fit], least: bool = False) -> tuple[Fit, float, int]:
         copy = module.operation.clone()
