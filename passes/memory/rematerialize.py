@@ -52,7 +52,7 @@ class Rematerialize(Pass):
             (`0.5x`) or `min`, the lowest that is found.
         machine: preset or machine file: its memory, and what prices ops.
         cost-model: what prices them.
-        time-limit: seconds of search; the result does not depend on it unless it runs out.
+        time-limit: seconds of CPU for the search; the result does not depend on it unless it runs out.
 
     Failure: nothing that was found fits; the error lists what is alive at the worst point. Under `auto` the program
     stays as low as was found, or as it was where nothing can fit; the driver warns.

@@ -47,6 +47,11 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     """The cheapest sequence that was found whose arena is within a budget; the lowest one if none is.
 
     The program's own order stays where it fits. Where packing loses bytes, the peak is lowered by as many.
+
+    Args:
+        time_limit: seconds of this thread's CPU for search, so that a busy machine finds the same plan; the result does
+            not depend on it unless it runs out.
+        improve: how many parts of the plan are solved again.
     """
     minimum = minimum_bytes(tape)
     own_order = tuple(range(len(tape.steps)))
@@ -59,9 +64,9 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
         return Fit(low, ordered, budget, True, minimum_bound=minimum)
     # Solved once: plans for the lower targets of later attempts are plans for the budget, too.
     bounds = {order: bound_of(tape, order, budget) for order in dict.fromkeys((own_order, low))}
-    target, end = budget, time.monotonic() + time_limit
+    target, end = budget, time.thread_time() + time_limit
     for attempt in range(_ATTEMPTS):
-        left = max(end - time.monotonic(), time_limit / 4)
+        left = max(end - time.thread_time(), time_limit / 4)
         plan = _recomputed(tape, bounds, target, left, 0 if attempt else improve)
         placed = place(tape, plan.sequence, enough=budget, time_limit=3.0)
         fits = plan.fits and placed.arena <= budget

@@ -220,7 +220,7 @@ def fold_plan(tape: Tape, budget: int, deadline: float, improve: int) -> FoldedP
     Args:
         tape: in the order that first computations keep.
         budget: bytes.
-        deadline: of `time.monotonic()`.
+        deadline: of `time.thread_time()`.
         improve: how many parts of the pattern are solved again.
     """
     whole = find_layers(tape)

@@ -66,7 +66,7 @@ class Plans(Protocol[S]):
 
 
 class Planner(Generic[S]):
-    """Makes plans fit a budget, and then cheaper."""
+    """Makes plans fit a budget, and then cheaper, until a moment of this thread's CPU time."""
 
     def __init__(self, plans: Plans[S], finder: MoveFinder, deadline: float) -> None:
         self.plans, self.finder, self.budget, self.deadline = plans, finder, finder.budget, deadline
@@ -82,7 +82,7 @@ class Planner(Generic[S]):
     def repair(self, plan: S) -> S:
         """Make moves until the plan fits, or none helps."""
         view = self.plans.look(plan)
-        while view.trace.peak > self.budget and time.monotonic() < self.deadline:
+        while view.trace.peak > self.budget and time.thread_time() < self.deadline:
             moved = self._move(plan, view)
             if moved is None:
                 break
@@ -123,7 +123,7 @@ class Planner(Generic[S]):
         """Without the repeats that the budget does not need, dearest first."""
         gone: set[Hashable] = set()
         for repeat in sorted(self.plans.repeats(plan), key=lambda repeat: -repeat.seconds):
-            if time.monotonic() > self.deadline:
+            if time.thread_time() > self.deadline:
                 break
             if self.peak(self.plans.without(plan, gone | {repeat.key})) <= self.budget:
                 gone.add(repeat.key)
@@ -135,7 +135,7 @@ class Planner(Generic[S]):
         best = self.added(plan)
         for _ in range(rounds):
             repeats = self.plans.repeats(plan)
-            if not repeats or time.monotonic() > self.deadline:
+            if not repeats or time.thread_time() > self.deadline:
                 break
             center = draw.choice(repeats).position
             nearest = sorted(repeats, key=lambda repeat: abs(repeat.position - center))
