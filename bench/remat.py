@@ -131,15 +131,18 @@ def _frontiers(graphs: dict[str, RematGraph], time_limit: float, file: Path) -> 
             with file.open("a") as opened:
                 opened.write(json.dumps(known[-1]) + "\n")
     print(f"{'graph':22} {'nodes':>5} {'plans from':>10} {'within':>6} {'cost':>5} {'plans':>5} {'proven':>6} {'s':>6}")
+    violations = 0
     for row in known:
         costs = [math.inf if cost is None else cost for cost in row["added_percent"]]
         falling = all(more >= less for more, less in pairwise(costs))
         grown = all(less < math.inf or more == math.inf for more, less in pairwise(costs))
+        violations += (not row["within"]) + (not falling) + (not grown)
         first = next((2 * index + 2 for index, cost in enumerate(costs) if cost < math.inf), None)
         print(
             f"{row['graph']:22} {row['nodes']:5} {first or '-':>9}% {row['within']!s:>6} {falling!s:>5} {grown!s:>5} "
             f"{sum(row['proven']):3}/50 {row['seconds']:6.0f}"
         )
+    print(f"violations: {violations}")
 
 
 def _frontier(name: str, graph: RematGraph, time_limit: float) -> dict[str, Any]:

@@ -110,6 +110,16 @@ def test_starts_without_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
+def test_lists_passes_without_loading_solvers():
+    code = (
+        "import contextlib, io, sys; from jogak.cli.opt import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as told: code = main(['--list-passes'])\n"
+        "assert 'jogak-rematerialize' in told.getvalue()\n"
+        "sys.exit(code or not {'numba', 'scipy'}.isdisjoint(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
 def test_timing_json(run_opt):
     result = run_opt("--pass-pipeline=cse", "--mlir-timing", "--mlir-output-format=json", text=MODULE)
     rows = {row["name"]: row["wall"] for row in json.loads(result.stderr)}
