@@ -20,6 +20,10 @@ from jogak.sharding.strategy import Strategy
 
 _RESOLUTION = 1e14
 """Integer units of the solver in the time of a plan: rounding stays far below any gap that is told."""
+_GAIN = 0.01
+"""What a plan must be above the bound without a limit, as a share, for a second search within the limit."""
+_FEW = 200
+"""Decisions up to which one is always made."""
 _SHARES = 8
 """Shares that are tried at most."""
 _SMALLEST = 0.2
@@ -148,8 +152,7 @@ def solve_limited(
     if free.interrupted:
         return replace(_none(model, free.lower_bound, free.seconds), interrupted=True)
     bounded = _Search(model, limit, effort, fixed, near).run()
-    enough = free.lower_bound * (1 + effort.target_gap)
-    if not bounded.interrupted and (bounded.choice is None or bounded.objective > enough):
+    if not bounded.interrupted and _may_gain(bounded, free, effort.target_gap):
         bounded = _better(bounded, _without_copies(model, limit, effort, fixed, near, bounded), limit)
     # Copies that are counted to be safe, and shares that recomputation may save, are no facts about every plan: what
     # surely holds for all of them is the bound without a limit.
@@ -165,6 +168,12 @@ def with_memory(outcome: Outcome, model: Model) -> Outcome:
     """The outcome of a problem that differs only in its memory; it took no time."""
     assert outcome.choice is not None, "a search without a limit that ends finds a choice"
     return replace(outcome, peak_bytes=model.holds.peak(outcome.choice)[0], seconds=0.0)
+
+
+def _may_gain(safe: Outcome, free: Outcome, target_gap: float) -> bool:
+    """Whether a second search is worth its time: where there is no plan, much to gain, or little to search."""
+    gap = (safe.objective - free.lower_bound) / safe.objective if safe.choice is not None else np.inf
+    return gap > max(target_gap, 1e-9 if safe.variables <= _FEW else _GAIN)
 
 
 def _without_copies(
