@@ -25,6 +25,7 @@ from jogak.configuration import Configuration
 from jogak.cost.model import CostModel, cost_model
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.diagnostics import PassFailed
+from jogak.ir.pipelines import partition_pipeline
 from jogak.memory.budget import parse_budget
 from jogak.registry import default_registry
 from jogak.sharding.mesh import Mesh
@@ -46,7 +47,7 @@ class Bench:
 
     def realize(self, module: ir.Module, mesh: Mesh, limit: int) -> Measured:
         """What becomes of an annotated program."""
-        return realize(module, self.price(mesh), limit, "", default_registry())
+        return realize(module, self.price(mesh), limit, partition_pipeline(), default_registry())
 
     def search(self, limit: float | None, budget: int) -> tuple[SearchReport, ir.Module]:
         """The search with a limit, and the annotated program."""

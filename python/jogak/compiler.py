@@ -356,6 +356,7 @@ def _search(
     options = SearchOptions(limit, configuration.search_seconds, target_gap=configuration.search_gap)
     refine = configuration.search_seconds if open_mesh and made.mesh.devices >= REFINED_FROM else 0.0
     priced = f"machine={format_value(configuration.machine)} cost-model={format_value(configuration.cost_model)}"
+    partition = partition_pipeline(priced, configuration.target)
     searched = search_program(
         made.program,
         candidates,
@@ -366,7 +367,7 @@ def _search(
         made.watch,
         refine,
         lambda module, mesh: realize(
-            module, cost_model(configuration.cost_model, machine, mesh, registry), int(limit), priced, registry
+            module, cost_model(configuration.cost_model, machine, mesh, registry), int(limit), partition, registry
         ),
         below,
     )
@@ -398,7 +399,8 @@ def _partition(made: Compilation, registry: Registry) -> None:
         return
     made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
     machine, model = format_value(made.configuration.machine), format_value(made.configuration.cost_model)
-    _run(made, made.device, partition_pipeline(f"machine={machine} cost-model={model}"), registry)
+    priced = f"machine={machine} cost-model={model}"
+    _run(made, made.device, partition_pipeline(priced, made.configuration.target), registry)
     made.promise = promise(main_function(made.device).operation, made.mesh, made.cost)
 
 

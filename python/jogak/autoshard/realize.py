@@ -8,7 +8,6 @@ from jogak.autoshard.joint import Measured
 from jogak.cost.model import CostModel
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
-from jogak.ir.pipelines import partition_pipeline
 from jogak.memory.emit import emit_sequence
 from jogak.memory.fit import fit
 from jogak.memory.offsets import place
@@ -22,7 +21,7 @@ _SECONDS = 2.0
 _IMPROVE = 10
 
 
-def realize(module: ir.Module, cost: CostModel, limit: int, options: str, registry: Registry) -> Measured:
+def realize(module: ir.Module, cost: CostModel, limit: int, pipeline: str, registry: Registry) -> Measured:
     """Partition an annotated program and make it fit, in place.
 
     Steps are timed by the clock of the promise, before and after: collectives may hide what is computed again.
@@ -30,9 +29,9 @@ def realize(module: ir.Module, cost: CostModel, limit: int, options: str, regist
     Args:
         cost: prices its ops on its mesh.
         limit: bytes of a device.
-        options: of the partition pipeline.
+        pipeline: partitions it.
     """
-    run_pipeline(module, partition_pipeline(options), registry=registry)
+    run_pipeline(module, pipeline, registry=registry)
     function = main_function(module).operation
 
     reading = read_tape(function, lambda op: op_seconds(op, cost.mesh, cost))

@@ -18,18 +18,20 @@ def micro_batch_pipeline(count: int) -> str:
     return f"builtin.module(jogak-micro-batch{{count={count}}},canonicalize,cse)"
 
 
-def partition_pipeline(options: str = "") -> str:
+def partition_pipeline(options: str = "", target: str = "") -> str:
     """From an annotated program to that of one device with few collectives.
 
     Args:
         options: `machine=… cost-model=…`, for the passes that decide by price.
+        target: whose memory the program takes; the memory model's own count when empty.
     """
     priced = f"{{{options}}}" if options else ""
+    scratch = f",jogak-annotate-scratch{{target={target}}}" if target else ""
     return (
         "builtin.module("
         f"jogak-partition{priced},canonicalize,cse,"
         f"jogak-merge-reductions,jogak-scatter-reductions,jogak-bucket-collectives{priced},"
-        "canonicalize,cse,jogak-mark-recomputation)"
+        f"canonicalize,cse,jogak-mark-recomputation{scratch})"
     )
 
 

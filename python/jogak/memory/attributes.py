@@ -10,3 +10,7 @@ barrier in front of its operands."""
 RECOMPUTE = "jogak.recompute"
 """Beside it: a number that no other op has, so that CSE leaves every one of them; below zero where the model's own
 checkpointing asks for it."""
+SCRATCH = "jogak.scratch"
+"""On an op: bytes that the target takes beside operands and results while it runs."""
+SCRATCH_OFFSET = "jogak.scratch_offset"
+"""Beside it: their first byte in the arena."""

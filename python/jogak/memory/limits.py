@@ -113,7 +113,9 @@ def _alive(function: ir.Operation, reading: TapeReading, found: Fit, position: i
     listed = [Alive(reading.tape.resident, (), f"{len(arguments)} arguments{example}", function)]
     for buffer in found.placement.layout.buffers[reading.tape.arguments :]:
         if buffer.first <= position <= buffer.last:
-            value = reading.values[[v for p, v in buffer.values if p <= position][-1]]
-            what = f"{value.type}, made by {value.owner.name}"
+            number = [v for p, v in buffer.values if p <= position][-1]
+            value = reading.values[number]
+            made = f"{value.type}, made by {value.owner.name}"
+            what = f"scratch of {value.owner.name}" if number in reading.scratch else made
             listed.append(Alive(buffer.size, shape_of(value), what, value.owner))
     return sorted(listed, key=lambda entry: -entry.size)

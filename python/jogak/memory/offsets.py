@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch_mlir import ir
 
 from jogak.ir.structured import is_tensor
-from jogak.memory.attributes import ARENA, OFFSET
+from jogak.memory.attributes import ARENA, OFFSET, SCRATCH_OFFSET
 from jogak.memory.packing import Buffer, pack
 from jogak.memory.packing.validate import validate_packing
 from jogak.memory.reading import TapeReading, read_tape
@@ -83,4 +83,6 @@ def write_offsets(function: ir.Operation, reading: TapeReading, placed: Placemen
         for op in reading.ops:
             held = [where[reading.numbers[r]] if is_tensor(r) else -1 for r in op.results]
             op.attributes[OFFSET] = ir.DenseI64ArrayAttr.get(held)
+        for number, op in reading.scratch.items():
+            op.attributes[SCRATCH_OFFSET] = ir.IntegerAttr.get(i64, where[number])
         function.attributes[ARENA] = ir.IntegerAttr.get(i64, placed.arena)

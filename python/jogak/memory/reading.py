@@ -10,6 +10,7 @@ from torch_mlir import ir
 
 from jogak.cost.element import element_size
 from jogak.ir.structured import Structured, element_of, is_tensor, is_view, region_values, shape_of
+from jogak.memory.attributes import SCRATCH
 from jogak.memory.overwrite import Operand, overwritable
 from jogak.memory.tape import Step, Tape, padded
 from jogak.sharding.reading import result_attributes
@@ -38,6 +39,7 @@ class TapeReading:
         sources: the value that each of them is a view of.
         splats: values that hold one number everywhere.
         seconds: how long an op takes.
+        scratch: the op of each of the tape's values that is no MLIR value, but memory that only this op takes.
     """
 
     tape: Tape = field(default_factory=lambda: Tape((), (), 0, frozenset()))
@@ -50,12 +52,27 @@ class TapeReading:
     sources: dict[ir.Value, ir.Value] = field(default_factory=dict)
     splats: set[ir.Value] = field(default_factory=set)
     seconds: Seconds = lambda op: 0.0
+    scratch: dict[int, ir.Operation] = field(default_factory=dict)
 
     def add(self, value: ir.Value) -> int:
         """Give a value the next number."""
         self.numbers[value] = len(self.values)
         self.values.append(value)
         return self.numbers[value]
+
+    def add_scratch(self, op: ir.Operation) -> tuple[int, ...]:
+        """The value for what an op takes beside operands and results, which lives while the op runs; () for none."""
+        if SCRATCH not in op.attributes or not len(op.results):
+            return ()
+        number = len(self.values)
+        self.values.append(op.results[0])  # whose op it belongs to
+        self.scratch[number] = op
+        return (number,)
+
+    def bytes(self, number: int) -> int:
+        """Bytes of one of the tape's values, not rounded."""
+        op = self.scratch.get(number)
+        return bytes_of(self.values[number]) if op is None else int(ir.IntegerAttr(op.attributes[SCRATCH]).value)
 
 
 def bytes_of(value: ir.Value) -> int:
@@ -92,7 +109,8 @@ def read_tape(function: ir.Operation, seconds: Seconds = lambda op: 0.0) -> Tape
         else:
             steps.append(_step(made, op, form, used, updates, seconds))
     results = frozenset(made.numbers[value] for value in terminator.operands)
-    made.tape = Tape(steps, [padded(bytes_of(value)) for value in made.values], len(block.arguments), results)
+    sizes = [padded(made.bytes(number)) for number in range(len(made.values))]
+    made.tape = Tape(steps, sizes, len(block.arguments), results)
     return made
 
 
@@ -114,7 +132,8 @@ def _step(
         tuple(made.numbers[value] for value in overwritable(op, form, number, operands, updates.get(result)))
         for number, result in enumerate(op.results)
     )
-    writes = tuple(made.add(result) for result in op.results)
+    writes = (*(made.add(result) for result in op.results), *made.add_scratch(op))
+    reuse += ((),) * (len(writes) - len(reuse))
     made.ops.append(op)
     made.uses.append(used)
     return Step(reads, writes, reuse, seconds(op), op.name in _ONCE)

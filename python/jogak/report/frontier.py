@@ -35,7 +35,7 @@ def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_lim
     mesh, cost = cost_of(manifest)
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
     machine, model = format_value(configuration.machine), format_value(configuration.cost_model)
-    pipeline = partition_pipeline(f"machine={machine} cost-model={model}")
+    pipeline = partition_pipeline(f"machine={machine} cost-model={model}", configuration.target)
     run_pipeline(module, pipeline, registry=registry_of(configuration.plugins))
     return frontier_points(module, lambda op: op_seconds(op, mesh, cost), points, time_limit)
 

@@ -8,7 +8,7 @@ from torch_mlir import ir
 
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import source_location
-from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE, RECOMPUTE_OF
+from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE, RECOMPUTE_OF, SCRATCH_OFFSET
 from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.tape import Lifetime, lay_out
 from jogak.report.promise import as_collective, op_seconds
@@ -73,6 +73,14 @@ def _buffer(function: ir.Operation, reading: TapeReading, buffer: Lifetime) -> d
         return {"offset": int(offset), **common, "argument": argument_names(function)[number]}
     value = reading.values[number]
     op = value.owner
+    if number in reading.scratch:
+        offset = ir.IntegerAttr(op.attributes[SCRATCH_OFFSET]).value
+        return {
+            "offset": int(offset),
+            **common,
+            "op": f"{op.name}, scratch",
+            "source": str(source_location(op.location)),
+        }
     offset = list(ir.DenseI64ArrayAttr(op.attributes[OFFSET]))[value.result_number]
     entry = {"offset": int(offset), **common, "op": op.name, "source": str(source_location(op.location))}
     if RECOMPUTE_OF in op.attributes:

@@ -32,10 +32,13 @@ class ArenaPlan:
     Attributes:
         size: bytes.
         offsets: first byte of each value that has memory of its own; all others are views or numbers in registers.
+        scratch: by the number of a step's first result the first byte and the size of what a target takes while the
+            step runs; the simulator leaves it empty.
     """
 
     size: int
     offsets: Mapping[int, int]
+    scratch: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -84,7 +87,21 @@ class Arena:
                 stored.append(self._write(value, tensor, type_, step.location, taken))
             else:
                 stored.append(self._view(step, value, tensor))
+        if step.results and step.results[0] in self.plan.scratch:
+            self._leave_room(step, *self.plan.scratch[step.results[0]])
         return stored
+
+    def _leave_room(self, step: KernelStep | ConstantStep | CollectiveStep, start: int, size: int) -> None:
+        """Operands, results and everything else that is needed lie outside of a step's scratch."""
+        end = start + -(-size // _GRAIN) * _GRAIN
+        if end > self.plan.size or any(low < end and start < held.end for low, held in self._held.items()):
+            raise SimulationError(
+                f"bytes {start} to {end}, the scratch of a step of device {self._device}, are in use",
+                where=step.location,
+                hint="the offsets of the plan are wrong",
+            )
+        self.extent = max(self.extent, end)
+        self.peak = max(self.peak, self._live + end - start)
 
     def _apart(self, values: Sequence[int], results: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results of a step with several, none of which may lie where another is about to be written.

@@ -16,7 +16,7 @@ from jogak.ir.barrier import BARRIER
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
 from jogak.ir.permute import is_outgoing
-from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE_OF
+from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE_OF, SCRATCH, SCRATCH_OFFSET
 from jogak.runtime import liveness
 from jogak.runtime.arena import ArenaPlan
 from jogak.runtime.attributes import Cache, read_dense
@@ -85,7 +85,7 @@ def _arena(main: ir.OpView, arguments: Sequence[Argument], reader: _Reader) -> A
     offsets = dict(reader.offsets)
     for argument, notes in zip(arguments, _dictionaries(main, "arg_attrs", len(arguments)), strict=True):
         offsets[argument.value] = int(notes[OFFSET].value)
-    return ArenaPlan(int(main.attributes[ARENA].value), offsets)
+    return ArenaPlan(int(main.attributes[ARENA].value), offsets, reader.scratch)
 
 
 def _dictionaries(main: ir.OpView, name: str, count: int) -> list[dict[str, Any]]:
@@ -129,6 +129,7 @@ class _Reader:
         self.next = 0
         self.steps: list[Step] = []
         self.offsets: dict[int, int] = {}
+        self.scratch: dict[int, tuple[int, int]] = {}
         self._scalars: dict[Any, str] = {}
         self._splats: dict[Any, str] = {}
 
@@ -145,6 +146,9 @@ class _Reader:
         if OFFSET in op.attributes:
             held = zip(op.results, op.attributes[OFFSET], strict=True)
             self.offsets.update((self.numbers[result], offset) for result, offset in held if offset >= 0)
+        if SCRATCH_OFFSET in op.attributes:
+            place = int(op.attributes[SCRATCH_OFFSET].value), int(op.attributes[SCRATCH].value)
+            self.scratch[self.numbers[op.results[0]]] = place
 
     def _read(self, op: ir.Operation, name: str) -> None:
         if name in _ALIASES or is_outgoing(op):

@@ -13,6 +13,8 @@ from jogak.runtime.check import simulate_folder
 from jogak.targets.target import Execution, Request
 
 if TYPE_CHECKING:
+    from torch_mlir import ir
+
     from jogak.compiler import Compilation
 
 
@@ -24,6 +26,10 @@ class Simulator:
 
     def require(self) -> None:
         """Nothing: it needs what Jogak needs."""
+
+    def allocations(self, module: ir.Module) -> Mapping[ir.Operation, int]:
+        """Nothing: its arena holds the values of the program."""
+        return {}
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Nothing: the modules are all that it needs."""

@@ -11,6 +11,7 @@ from jogak.text import size
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch_mlir import ir
 
     from jogak.compiler import Compilation
 
@@ -83,6 +84,12 @@ class Target(Protocol):
 
         Raises:
             JogakError: it is not installed.
+        """
+
+    def allocations(self, module: ir.Module) -> Mapping[ir.Operation, int]:
+        """For ops of a per-device program the bytes that the target allocates at the worst moment of each.
+
+        Results count; operands do not. Ops that are left out take what the memory model says.
         """
 
     def write(self, made: Compilation, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from jogak.cost.clock import AHEAD
 from jogak.runtime import liveness
@@ -23,22 +25,109 @@ def starts_communication(step: Unit) -> bool:
     return isinstance(step, CollectiveStep) and step.collective.kind in COMMUNICATION
 
 
-def overlap(steps: Sequence[AnyStep], results: Sequence[int]) -> tuple[AnyStep, ...]:
+@dataclass(frozen=True)
+class Memory:
+    """What steps take, so that no order takes more than that of the program.
+
+    Attributes:
+        sizes: bytes of each value.
+        allocated: bytes that a step allocates at its worst moment, by the number of its first result.
+        shared: the first results of steps whose results lie in the memory of an operand.
+        planned: bytes beside arguments that the plan of the memory allows; None where there is none.
+    """
+
+    sizes: Mapping[int, int]
+    allocated: Mapping[int, int]
+    shared: frozenset[int]
+    planned: int | None = None
+
+    def need(self, step: Unit) -> int:
+        """Bytes that a step allocates."""
+        own = sum(self.sizes[number] for number in step.results)
+        return self.allocated.get(step.results[0], own) if step.results else 0
+
+    def kept(self, step: Unit) -> int:
+        """Bytes of new memory that its results hold."""
+        shared = not step.results or step.results[0] in self.shared
+        return 0 if shared else sum(self.sizes[number] for number in step.results)
+
+    def together(self, steps: Sequence[Unit]) -> int:
+        """Bytes that are enough for steps in any order, whatever they free."""
+        return sum(map(self.kept, steps)) + max(self.need(step) - self.kept(step) for step in steps)
+
+
+class _Alive:
+    """The bytes that values hold while steps are taken in any order."""
+
+    def __init__(self, memory: Memory, steps: Sequence[Unit], results: Sequence[int]) -> None:
+        self._memory = memory
+        made = {number for step in steps for number in step.results}
+        self._readers = Counter(
+            number for step in steps for number in {*step.operands, *step.results} if number in made
+        )
+        self._readers.update(results)
+        self._home: dict[int, int] = {}
+        self._held: dict[int, list[int]] = {}
+        self.live = 0
+
+    def take(self, step: Unit) -> None:
+        """A step runs: its results come, and what it reads last goes."""
+        for number in step.results:
+            source = max(step.operands, key=lambda each: self._memory.sizes.get(each, 0), default=-1)
+            if step.results[0] not in self._memory.shared:
+                home, size = number, self._memory.sizes[number]
+                self.live += size
+                self._held[home] = [0, size]
+            elif source in self._home:
+                home = self._home[source]
+            else:  # memory of an argument
+                continue
+            self._home[number] = home
+            self._held[home][0] += 1
+        for number in {*step.operands, *step.results}:
+            self._readers[number] -= 1
+            home = self._home.get(number, -1)
+            if self._readers[number] == 0 and home in self._held:
+                self._held[home][0] -= 1
+                if not self._held[home][0]:
+                    self.live -= self._held.pop(home)[1]
+
+
+def peak(steps: Sequence[Unit], results: Sequence[int], memory: Memory) -> int:
+    """The most bytes beside arguments that steps hold in this order."""
+    alive, most = _Alive(memory, steps, results), 0
+    for step in steps:
+        most = max(most, alive.live + memory.need(step))
+        alive.take(step)
+    return most
+
+
+def overlap(steps: Sequence[AnyStep], results: Sequence[int], memory: Memory | None = None) -> tuple[AnyStep, ...]:
     """The steps in an order that waits late, each with the values that die with it.
 
     The order of the program is kept, but a step that reads the result of a recent collective lets the steps behind it
-    go first. All devices run the same order, so the collectives of every group match.
+    go first, unless they would take more memory than the program's order ever does. All devices run the same order, so
+    the collectives of every group match.
 
     Args:
         steps: in the program's order.
         results: the values that the program returns.
+        memory: what steps take; None where that does not matter.
     """
-    waiting = list(steps)
-    missing = {number for step in steps for number in step.results}
+    waiting = list(liveness.plan(steps, results))
+    missing = {number for step in waiting for number in step.results}
+    alive = None if memory is None else _Alive(memory, waiting, results)
+    limit = 0 if memory is None else peak(waiting, results, memory)
+    if memory is not None and memory.planned is not None:
+        limit = min(limit, memory.planned)
     started: dict[int, int] = {}
     order: list[AnyStep] = []
     while waiting:
         at = _next(waiting, missing, started, len(order))
+        if memory is not None and alive is not None:
+            if at and alive.live + memory.together(waiting[: at + 1]) > limit:
+                at = 0
+            alive.take(waiting[at])
         step = waiting.pop(at)
         order.append(step)
         missing.difference_update(step.results)

@@ -53,6 +53,10 @@ class Iree:
         """
         require_compiler()
 
+    def allocations(self, module: ir.Module) -> Mapping[ir.Operation, int]:
+        """Nothing is known: how IREE orders a function, and what it holds inside, it decides itself."""
+        return {}
+
     def write(self, made: Compilation, folder: Path) -> None:
         """Cut, compile, and write the program of a device.
 

@@ -6,7 +6,7 @@ import ast
 import builtins
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -102,10 +102,25 @@ def source_of(
     Raises:
         JogakError: it calls something that is not part of torch.
     """
+    return _source(kernel, prepared(kernel, types, precision, donated)[0])
+
+
+def prepared(
+    kernel: fx.GraphModule,
+    types: Sequence[TensorType],
+    precision: Precision | None,
+    donated: frozenset[int] = frozenset(),
+) -> tuple[fx.Graph, bool]:
+    """The graph of a kernel as it is written, and whether its shapes are known, so that memory is reused.
+
+    Args:
+        types: of its inputs.
+        precision: that it was built with.
+        donated: numbers of the inputs that it may overwrite.
+    """
     graph = fx.Graph()
     graph.output(graph.graph_copy(kernel.graph, {}))
-    _simplify(kernel, graph, types, precision, donated)
-    return _source(kernel, graph)
+    return graph, _simplify(kernel, graph, types, precision, donated)
 
 
 def _source(kernel: fx.GraphModule, graph: fx.Graph) -> Source:
@@ -120,7 +135,7 @@ def _source(kernel: fx.GraphModule, graph: fx.Graph) -> Source:
         if node.op == "call_module":
             statements = _use_loop(statements, kernel, str(node.target), helpers)
     lines = [line.replace("torch.functional.einsum", "torch.einsum") for line in statements]
-    return Source(inputs, tuple(_fold(lines)), _calls(graph), _aliases(graph), _owns(graph), helpers)
+    return Source(inputs, tuple(_with_ends(_fold(lines))), _calls(graph), _aliases(graph), _owns(graph), helpers)
 
 
 def _check_global(name: str, value: Any) -> None:
@@ -146,14 +161,14 @@ def _simplify(
     types: Sequence[TensorType],
     precision: Precision | None,
     donated: frozenset[int],
-) -> None:
-    """Drop views and casts that change nothing, and reuse memory."""
+) -> bool:
+    """Drop views and casts that change nothing, and reuse memory; False where shapes depend on data."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = [torch.empty(each.shape, dtype=dtype_of(each.element, precision)) for each in types]
         try:
             _Shapes(kernel, graph=graph).run(*inputs)
         except RuntimeError:  # a shape or an index that depends on data
-            return
+            return False
     for node in list(graph.nodes):
         if node.op != "call_method" or node.target not in _NO_CHANGE or not isinstance(node.args[0], fx.Node):
             continue
@@ -163,6 +178,7 @@ def _simplify(
     idioms.replace(graph)
     inputs_given = [node for number, node in enumerate(graph.find_nodes(op="placeholder")) if number in donated]
     reuse.overwrite(graph, lambda node: node in inputs_given or _is_fresh(node))
+    return True
 
 
 class _Shapes(fx.Interpreter):
@@ -255,3 +271,18 @@ def _folded(first: ast.stmt, second: ast.stmt, rest: Sequence[ast.stmt]) -> ast.
 def _reads(statements: Sequence[ast.stmt], name: str) -> int:
     nodes = (node for statement in statements for node in ast.walk(statement))
     return sum(isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) for node in nodes)
+
+
+def _with_ends(lines: Sequence[str]) -> Iterator[str]:
+    """Statements, with each intermediate result let go where nothing reads it any more: it is memory."""
+    statements = [ast.parse(line).body[0] if not line.startswith("return") else None for line in lines]
+    held: list[str] = []
+    for number, (line, statement) in enumerate(zip(lines, statements, strict=True)):
+        yield line
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            held.append(statement.targets[0].id)
+        rest = " ".join(lines[number + 1 :])
+        ended = [name for name in held if not re.search(rf"\b{name}\b", rest)]
+        if ended and number + 1 < len(lines):
+            yield f"del {', '.join(ended)}"
+        held = [name for name in held if name not in ended]

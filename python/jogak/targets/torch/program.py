@@ -9,9 +9,7 @@ from pathlib import PurePath
 from torch import Tensor
 
 from jogak.runtime.kernels.build import build
-from jogak.runtime.margins import with_margins
 from jogak.runtime.program import ConstantStep, KernelStep, Program
-from jogak.runtime.reversal import with_reversals
 from jogak.runtime.spec import KernelSpec, LinalgSpec
 from jogak.runtime.types import Precision, dtype_of
 from jogak.sharding.mesh import Mesh
@@ -19,6 +17,7 @@ from jogak.targets.distributed.schedule import overlap
 from jogak.targets.distributed.writer import LOCATION, Frame, Writer, describe, identifier, render
 from jogak.targets.torch.kernels import Source, source_of
 from jogak.targets.torch.loop import loop_source
+from jogak.targets.torch.scratch import device_steps, memory_of
 
 _INLINE = 8
 """Constants of at most this many elements are written into the program."""
@@ -135,7 +134,7 @@ def write_program(
     """
     writer = _Writer(program, program.mesh or mesh, precision)
     results = [result.value for result in program.results]
-    writer.write(overlap(with_margins(with_reversals(program.steps), results), results))
+    writer.write(overlap(device_steps(program), results, memory_of(program)))
     functions = ["\n".join(lines) + "\n" for lines in writer.functions.values()]
     if any("run_loop(" in text for text in functions):
         functions.insert(0, loop_source())

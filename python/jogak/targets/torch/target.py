@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from jogak.runtime.program import load_program
+from jogak.runtime.reader import read_with_ops
 from jogak.runtime.types import Precision
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.execute import execute
 from jogak.targets.distributed.folder import device_program, title_of
 from jogak.targets.target import Execution, Request
 from jogak.targets.torch.folder import write_folder
+from jogak.targets.torch.scratch import allocations
 
 if TYPE_CHECKING:
+    from torch_mlir import ir
+
     from jogak.compiler import Compilation
 
 
@@ -28,6 +32,11 @@ class Torch:
 
     def require(self) -> None:
         """Nothing: it needs what Jogak needs."""
+
+    def allocations(self, module: ir.Module) -> Mapping[ir.Operation, int]:
+        """What PyTorch's allocator gives to each op, by running its kernel on tensors without data."""
+        program, ops = read_with_ops(module)
+        return {ops[number]: bytes_ for number, bytes_ in allocations(program).items() if number in ops}
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Write the program of a device as Python.
