@@ -14,6 +14,7 @@ from jogak.ir.context import new_context, parse_module
 from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
+from jogak.ir.permute import is_permute
 from jogak.ir.pipelines import PARTITION
 from jogak.partition.optimize.collectives import cause_of
 from jogak.partition.partition import partition
@@ -168,7 +169,8 @@ def mechanisms(module: ir.Module) -> set[str]:
     for view in main_function(module).operation.regions[0].blocks[0].operations:
         op = view.operation
         dialect, _, kind = op.name.partition(".")
-        if dialect == "shard" and kind != "process_multi_index":
+        kind = "permute" if is_permute(op) else kind
+        if dialect == "shard" and kind not in ("process_multi_index", "send"):
             found.add(kind)
             found |= {f"{kind} by several axes"} if len(op.attributes.get("grid_axes", ())) > 1 else set()
         if "in one bucket" in cause_of(op):

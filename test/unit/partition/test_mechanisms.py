@@ -9,7 +9,7 @@ from torch_mlir import ir
 
 from jogak.ir.module import main_function
 from jogak.sharding.mesh import Mesh
-from jogak.testing.differential import case_of, check_case, partitioned
+from jogak.testing.differential import case_of, check_case, mechanisms, partitioned
 
 MATMUL = """
 #a = affine_map<(i, j, k) -> (i, k)>
@@ -265,3 +265,22 @@ def test_no_attribute_of_ours_is_left_on_an_op(name):
     module = partitioned(case_of(program, Mesh.parse(mesh)))
     for op in device_ops(module):
         assert not set(op.attributes) & {"jogak.sharding", "jogak.constraint"}
+
+
+@pytest.mark.parametrize("mesh", [Mesh(("x", "y"), (2, 2)), Mesh(("x", "y"), (2, 3)), Mesh(("x", "y"), (4, 2))])
+def test_pieces_change_places(mesh: Mesh) -> None:
+    """Nothing is gathered, also where the sizes of the axes differ and the dimension has to be padded."""
+    text = """
+#id = affine_map<(i, j) -> (i, j)>
+func.func @main(%x: tensor<46x4xf32> {jogak.constraint = "[x y, _]"}) -> (tensor<46x4xf32> {jogak.constraint = "[y x, _]"}) {
+  %e = tensor.empty() : tensor<46x4xf32>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%x : tensor<46x4xf32>) outs(%e : tensor<46x4xf32>) attrs = {jogak.constraint = "[x y, _]"} {
+  ^bb0(%a: f32, %o: f32):
+    %s = arith.addf %a, %a : f32
+    linalg.yield %s : f32
+  } -> tensor<46x4xf32>
+  return %y : tensor<46x4xf32>
+}"""  # noqa: E501
+    case = case_of(text, mesh)
+    assert mechanisms(partitioned(case)) == {"permute", "permute by several axes"}
+    assert check_case(case) is None
