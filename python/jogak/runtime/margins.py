@@ -74,7 +74,7 @@ def _spread(operand: int, makers: Mapping[int, KernelStep]) -> tuple[int, tuple[
         operand = step.operands[0]
     merged, pad, split = chain
     widths, shape = _padding(pad), split.spec.operands[0].shape
-    if widths is None or any(low for low, _ in widths):
+    if widths is None or any(low for low, _ in widths) or len(shape) != len(merged.spec.results[0].shape):
         return None
     margins = []
     dims = iter(zip(split.spec.results[0].shape, widths, strict=True))
