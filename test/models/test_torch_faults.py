@@ -55,12 +55,14 @@ def losses(folder: Path, processes: int, work: Path, *words: str) -> list[float]
     return found
 
 
-def test_a_run_goes_on_on_another_mesh(folder: Path, tmp_path: Path) -> None:
-    other = compiled(tmp_path / "other", "data=2", BATCH)
+@pytest.mark.parametrize("grows", [False, True], ids=["4 to 2", "2 to 4"])
+def test_a_run_goes_on_on_another_mesh(folder: Path, tmp_path: Path, grows: bool) -> None:
+    two, four = (compiled(tmp_path / "other", "data=2", BATCH), 2), (folder, 4)
+    begun, ended = (two, four) if grows else (four, two)
     saved = ("--checkpoint", str(tmp_path / "saved"))
-    whole = losses(folder, 4, tmp_path / "a", "--steps", "6")
-    first = losses(folder, 4, tmp_path / "b", "--steps", "3", "--save-every", "3", *saved)
-    rest = losses(other, 2, tmp_path / "c", "--steps", "6", *saved)
+    whole = losses(*begun, tmp_path / "a", "--steps", "6")
+    first = losses(*begun, tmp_path / "b", "--steps", "3", "--save-every", "3", *saved)
+    rest = losses(*ended, tmp_path / "c", "--steps", "6", *saved)
     assert first == whole[:3]
     assert rest == pytest.approx(whole[3:], rel=1e-6)
 
