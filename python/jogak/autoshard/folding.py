@@ -100,6 +100,8 @@ class _Classes:
         self.kept = [False] * len(graph.values)
         types: dict[Hashable, int] = {}
         self.types = [types.setdefault((value.shape, value.element), len(types)) for value in graph.values]
+        self._read: dict[int | None, int | None] = {None: None, **dict(enumerate(self.types))}
+        self._made = list(zip(self.types, self.late, strict=True))
         self._rules: dict[OpShardingRule, int] = {}
         self._rule_of: dict[int, int] = {}
         self._known: dict[Hashable, int] = {}
@@ -110,7 +112,7 @@ class _Classes:
         rule = self._rule_of.get(id(node.rule))
         if rule is None:
             rule = self._rule_of[id(node.rule)] = self._rules.setdefault(node.rule, len(self._rules))
-        partial, types, operands = self.partial, self.types, node.operands
+        partial, operands = self.partial, node.operands
         came = tuple([v is not None and partial[v] for v in operands]) if node.through or node.sums else ()
         flow: Hashable = rule, node.through, node.sums, came
         leaves = self._flows.get(flow)
@@ -122,9 +124,9 @@ class _Classes:
             if (left and self.users[value] > 1) or value in self.marks:
                 self.kept[value] = True
                 kept.append((value - node.results[0], self.marks.get(value)))
-        read = tuple([None if v is None else types[v] for v in operands])
+        read = tuple(map(self._read.__getitem__, operands))
         same = () if len(set(operands)) == len(operands) else tuple([operands.index(v) for v in operands])
-        made = tuple([(types[v], self.late[v]) for v in node.results])
+        made = tuple(map(self._made.__getitem__, node.results))
         key = node.op, flow, read, same, made, node.flops, node.view, tuple(kept), self.updating[node.index]
         return self._known.setdefault(key, len(self._known))
 
@@ -138,32 +140,46 @@ def find_updates(graph: Graph) -> list[bool]:
 
     Between a gradient and its use there, the rest of the backward pass computes.
     """
-    leads: list[frozenset[int] | None] = [frozenset()] * len(graph.values)
+    leads: dict[int | None, frozenset[int]] = {}
+    lost: set[int | None] = set()  # lead to something else
+    outside: set[int | None] = set()  # an op of the model reads them
     for at, value in enumerate(graph.results):
-        if value is not None:
-            leads[value] = frozenset([graph.arguments[graph.updates[at]]]) if at in graph.updates else None
+        if at in graph.updates and value is not None:
+            leads[value] = frozenset([graph.arguments[graph.updates[at]]])
+        else:
+            lost.add(value)
     found = [False] * len(graph.nodes)
-    outside = [False] * len(graph.values)
     for node in reversed(graph.nodes):
-        results = node.results
-        reached = leads[results[0]] if results else None
-        for value in results[1:]:
-            end = leads[value]
-            reached = None if reached is None or end is None else reached | end
-        if reached is not None and len(reached) > _MANY:
-            reached = None
-        updates = bool(reached) and not any(outside[value] for value in results)
-        updates = updates and reached is not None and not reached.isdisjoint(node.operands)
+        reached = _reached(node.results, leads, lost)
+        if reached is None:
+            lost.update(node.operands)
+            outside.update(node.operands)
+            continue
+        updates = bool(reached) and outside.isdisjoint(node.results) and not reached.isdisjoint(node.operands)
         found[node.index] = updates
+        if not updates:
+            outside.update(node.operands)
         for operand in node.operands:
-            if operand is None:
+            if operand in lost:
                 continue
-            if not updates:
-                outside[operand] = True
-            before = leads[operand]
-            if before is not None and before is not reached:
-                leads[operand] = None if reached is None else reached if not before else before | reached
+            before = leads.get(operand, reached)
+            leads[operand] = before = reached if before is reached else before | reached
+            if len(before) > _MANY:
+                lost.add(operand)
     return found
+
+
+def _reached(
+    results: Sequence[int], leads: Mapping[int | None, frozenset[int]], lost: set[int | None]
+) -> frozenset[int] | None:
+    """The arguments that an op leads to updates of; None when it belongs to the model."""
+    if not results or not lost.isdisjoint(results):
+        return None
+    nothing: frozenset[int] = frozenset()
+    if len(results) == 1:
+        return leads.get(results[0], nothing)
+    reached = nothing.union(*[leads.get(value, nothing) for value in results])
+    return None if len(reached) > _MANY else reached
 
 
 def _late(graph: Graph, updating: Sequence[bool]) -> list[bool]:
@@ -220,6 +236,8 @@ def _fold_arguments(classes: _Classes, marks: Marks, stands: Ints, repeated: NDA
     standing, again = stands.tolist(), repeated.tolist()
     alone = set()
     for node in graph.nodes:
+        if uses.keys().isdisjoint(node.operands):
+            continue
         for position, value in enumerate(node.operands):
             if value in uses and value is not None:
                 uses[value].append((standing[node.index], position))
