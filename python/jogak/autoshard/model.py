@@ -149,6 +149,7 @@ def build_model(sites: Sites, cost: CostModel, lives: Lives, *, split_heavy: boo
         split_heavy: contractions and convolutions must be split by every axis, where one can: Alpa's assumption.
     """
     transitions = Transitions(sites.mesh, cost)
+    waiting = Transitions(sites.mesh, cost, bucketed=True)
     compute, exposed, hideable = ([np.zeros(len(each)) for each in sites.sites] for _ in range(3))
     made = Model(sites, compute, exposed, hideable, cost.machine.overlap)
     for number, (site, alike) in enumerate(zip(sites.sites, sites.alike, strict=True)):
@@ -157,7 +158,7 @@ def build_model(sites: Sites, cost: CostModel, lives: Lives, *, split_heavy: boo
             made.exposed[number] += alike * _halo_seconds(site, sites, cost)
             if split_heavy:
                 made.compute[number] += _refuse_idle(site, sites)
-    _add_links(made, transitions)
+    _add_links(made, transitions, waiting)
     _add_returns(made, transitions)
     made.holds = find_holds(sites, lives)
     return made
@@ -226,16 +227,18 @@ def is_contraction(site: OpSite, sites: Sites) -> bool:
     return prod(factor.size for factor in node.rule.factors) > largest
 
 
-def _add_links(made: Model, transitions: Transitions) -> None:
+def _add_links(made: Model, transitions: Transitions, waiting: Transitions) -> None:
     sites = made.sites
     tables: dict[object, Floats] = {}
     for link in sites.links:
         source, target = link.source, link.target
         outgoing, incoming = sites.placements_of(link)
         value = sites.values[link.value]
-        key = (value.shape, bytes_of(value), id(outgoing), id(incoming))  # equal sites share one tuple
+        key = (value.shape, bytes_of(value), id(outgoing), id(incoming), link.waits)  # equal sites share a tuple
         if key not in tables:
-            tables[key] = transitions.table(value.shape, bytes_of(value), outgoing, incoming)
+            tables[key] = (waiting if link.waits else transitions).table(
+                value.shape, bytes_of(value), outgoing, incoming
+            )
         table = link.alike * tables[key]
         made.add_edge(source, target, table, hideable=link.hideable)
 

@@ -88,6 +88,8 @@ class Link:
         alike: how many values go this way, in layers that share their decisions.
         hideable: whether what moves the value can run beside kernels: of an argument, which is there from the start,
             and of a gradient, which the optimizer waits for.
+        waits: whether what moves the value can wait for others of its kind, and be done in one with them: of a
+            gradient.
     """
 
     source: int
@@ -97,6 +99,7 @@ class Link:
     operand: int
     alike: int
     hideable: bool = False
+    waits: bool = False
 
 
 @dataclass
@@ -226,7 +229,7 @@ class _Builder:
                 options = self.given.get(value) or kept_of(rule, through, found.mesh, number, found.values[value].shape)
                 kept = self._add(StoredSite(value, options), len(operands))
                 late = self.folding.late[value]
-                found.links.append(Link(site, kept, value, number, -1, len(operands), late))
+                found.links.append(Link(site, kept, value, number, -1, len(operands), late, late))
                 self.owner[results[:, number]], self.result[results[:, number]] = kept, -1
         return site
 
@@ -256,7 +259,7 @@ class _Builder:
                 self.ends.append((each.column, site, position))
             else:
                 late = self.folding.updating[node.index]
-                self.found.links.append(Link(each.site, site, each.value, 0, position, alike, late))
+                self.found.links.append(Link(each.site, site, each.value, 0, position, alike, late, late))
         return site
 
     def _through(self, node: Node, inputs: Sequence[_Input]) -> tuple[int, ...]:
@@ -280,8 +283,9 @@ class _Builder:
         different, first, alike = np.unique(ways, axis=0, return_index=True, return_counts=True)
         for (source, target, result, operand), at, count in zip(different.tolist(), first, alike, strict=True):
             value = int(values[at])
-            hideable = operand >= 0 and (self.found.graph.values[value].producer is None or self.folding.late[value])
-            yield Link(source, target, value, result, operand, int(count), hideable)
+            waits = operand >= 0 and self.folding.late[value]
+            hideable = waits or (operand >= 0 and self.found.graph.values[value].producer is None)
+            yield Link(source, target, value, result, operand, int(count), hideable, waits)
 
 
 @dataclass(frozen=True)

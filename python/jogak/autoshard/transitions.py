@@ -32,6 +32,12 @@ _NOTHING = 1e-15
 """Below this a way is free: many free steps, and no real one."""
 
 
+_BUCKETED = ("all_reduce", "reduce_scatter")
+"""Collectives that gradients wait for in buckets."""
+_BUCKET = 2.0**24
+"""Bytes that lie in a bucket when the next gradient comes."""
+
+
 @dataclass(frozen=True)
 class _Move:
     """One step between two states.
@@ -63,10 +69,13 @@ class Transitions:
     Attributes:
         mesh: the mesh.
         cost: what collectives and copies take.
+        bucketed: whether collectives can wait for others of their kind, and are done in one with them where that is
+            faster (`jogak.partition.optimize.bucketing`): a full bucket then takes their bytes, and no latency more.
     """
 
     mesh: Mesh
     cost: CostModel
+    bucketed: bool = False
     _networks: dict[tuple[Combiner, tuple[int, ...]], _Network] = field(default_factory=dict)
     _tables: dict[tuple[tuple[int, ...], int, Combiner], tuple[dict[Sharding, int], Floats]] = field(
         default_factory=dict
@@ -119,7 +128,14 @@ class Transitions:
         return network.states, np.where(seconds < _NOTHING, 0.0, seconds)
 
     def _price(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
-        return self.cost.copy(bytes_) if kind in ("all_slice", "once") else self.cost.collective(kind, axes, bytes_)
+        if kind in ("all_slice", "once"):
+            return self.cost.copy(bytes_)
+        alone = self.cost.collective(kind, axes, bytes_)
+        if not self.bucketed or kind not in _BUCKETED:
+            return alone
+        full = self.cost.collective(kind, axes, _BUCKET)
+        copying = self.cost.copy(bytes_) - self.cost.copy(0)
+        return min(alone, self.cost.collective(kind, axes, _BUCKET + bytes_) - full + copying)
 
     def _network(self, shape: tuple[int, ...], combiner: Combiner) -> _Network:
         """Listed once for all shapes whose dimensions all axes divide, once a shape otherwise."""

@@ -20,7 +20,8 @@ def test_plans_are_timed_by_the_clock_of_the_promise():
     options = ImportOptions(Optimizer("adamw"))
     made = compile_configuration(Configuration(MODEL, "data=2", options, shard), stop_after="partition")
     peak, step = made.promise.peak_memory_bytes, made.promise.step_time_s
-    module = made.program.operation.clone()
+    assert made.device is not None
+    module = made.device.operation.clone()
     told = realize(module, made.cost, int(0.8 * peak), "", default_registry())
     assert told.fits
     assert told.step_s == pytest.approx(step)
