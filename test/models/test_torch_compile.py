@@ -50,11 +50,11 @@ def measured(folder: Path, *, compile: bool) -> tuple[list[float], int, int]:
 
 def test_the_peak_falls_as_promised_with_and_without_a_compiler(tmp_path: Path) -> None:
     full = compiled(tmp_path / "full", DEEP, "data=1")
-    tight = compiled(tmp_path / "tight", DEEP, "data=1", "0.7x")
+    tight = compiled(tmp_path / "tight", DEEP, "data=1", "0.75x")
     losses, peak, promised = measured(full, compile=False)
     again, lower, less = measured(tight, compile=False)
     assert peak - lower == pytest.approx(promised - less, rel=0.05)
-    assert lower - less < 2 * 2048 * 256 * 4  # what a kernel needs inside, at most two activations
+    assert lower == pytest.approx(less, rel=0.05)
     assert again == pytest.approx(losses, rel=1e-6)
     again, compiled_peak, _ = measured(tight, compile=True)
     assert peak - compiled_peak >= 0.7 * (promised - less)
