@@ -4,7 +4,8 @@
 
 A line for each model: what the search minimized, what is promised of the plan after partition, and their ratio; the
 same for what the step computes and communicates. The search prices a copy for each op that needs it and knows no order;
-the program shares copies, puts small collectives into buckets, and has ends where nothing is left to hide behind.
+the program shares copies, puts small collectives of all kinds into buckets, and has ends where nothing is left to hide
+behind.
 """
 
 from __future__ import annotations
