@@ -85,6 +85,24 @@ def _overheads() -> Iterator[Case]:
         yield Case(OVERHEAD, form, "f32", 32, 384, lambda calls=calls: next(calls)())  # type: ignore[misc]
 
 
+def other_work() -> Call:
+    """An op of each kind, as a layer has them: what runs, untimed, between two calls that are timed.
+
+    In a program the processor's caches forget code and data of an op before the next one of its kind; without other
+    work in between, small ones seem two to three times as fast as they are there.
+    """
+    vectors = cycle([torch.rand(1 << 17) for _ in range(16)])
+    a, b = torch.rand(256, 256), torch.rand(64, 256)
+    data, weight = torch.rand(4, 32, 16, 16), torch.rand(32, 32, 3, 3)
+
+    def call() -> None:
+        torch.exp(next(vectors) + 1.0)
+        torch.einsum("ab,cb->ac", a, b)
+        functional.conv2d(data, weight, padding=1)
+
+    return call
+
+
 def _small(a: Tensor, b: Tensor) -> list[Call]:
     """Vector operations as programs have them."""
     row = a[0]
@@ -126,23 +144,20 @@ def _matmul(element: str, sizes: Sequence[int]) -> Case:
 
 
 def _convolution(images: int, into: int, out: int, side: int) -> Iterator[Case]:
-    data, weight = torch.rand(images, into, side, side), torch.rand(out, into, 3, 3)
-    made = functional.conv2d(data, weight, padding=1)
+    def make() -> tuple[Tensor, ...]:
+        return torch.rand(images, out, side, side), torch.rand(images, into, side, side), torch.rand(out, into, 3, 3)
+
+    made, data, weight = make()
     flops = 2.0 * made.numel() * into * 9
     moved = 4.0 * (data.numel() + weight.numel() + made.numel())
     sizes = f"{images}x{into}x{side}x{side} to {out}"
-    yield Case(
-        CONVOLUTION, f"convolution {sizes}", "f32", flops, moved, lambda: functional.conv2d(data, weight, padding=1)
-    )
-    for name, mask in (("data", [True, False, False]), ("weight", [False, True, False])):
-        yield Case(
-            CONVOLUTION,
-            f"convolution {sizes}, gradient of the {name}",
-            "f32",
-            flops,
-            moved,
-            _backward(made, data, weight, mask),
-        )
+    calls: dict[str, Callable[..., object]] = {
+        "": lambda made, data, weight: functional.conv2d(data, weight, padding=1),
+        ", gradient of the data": lambda made, data, weight: _backward(made, data, weight, [True, False, False])(),
+        ", gradient of the weight": lambda made, data, weight: _backward(made, data, weight, [False, True, False])(),
+    }
+    for name, call in calls.items():
+        yield Case(CONVOLUTION, f"convolution {sizes}{name}", "f32", flops, moved, _in_turn(make, call))
 
 
 def _backward(made: Tensor, data: Tensor, weight: Tensor, mask: list[bool]) -> Call:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from jogak.probe.kernels import Call, cases
+from jogak.probe.kernels import Call, cases, other_work
 from jogak.probe.measurement import CollectiveTime, KernelTime
 from jogak.targets.distributed.rank import faults
 from jogak.targets.distributed.rank.mesh import Axes, Mesh
@@ -37,11 +37,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=timedelta(seconds=TIMEOUT))
+    between = other_work()
     with torch.no_grad():
         kernels = [
             KernelTime(
-                case.work, case.name, case.element, case.flops, case.bytes, kernel_seconds(case.call, given.seconds)
-            )
+                case.work, case.name, case.element, case.flops, case.bytes,
+                kernel_seconds(case.call, between, given.seconds),
+            )  # fmt: skip
             for case in cases(given.scale)
         ]
         links = list(collectives(given.seconds, given.scale))
@@ -52,25 +54,27 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def kernel_seconds(call: Call, seconds: float) -> float:
-    """Processor seconds of a call while every rank makes the same one.
+def kernel_seconds(call: Call, between: Call, seconds: float) -> float:
+    """Processor seconds of a call with other work between two of them, while every rank makes the same one.
 
     Where there are more ranks than cores, wall time depends on how the scheduler cuts it into slices, and on what else
     the machine does; the time of the processor does not.
     """
     call()
     call()
-    return min(_mean(_stretch(call, seconds)) for _ in range(ROUNDS))
+    return min(_mean(_stretch(call, between, seconds)) for _ in range(ROUNDS))
 
 
-def _stretch(call: Call, seconds: float) -> float:
+def _stretch(call: Call, between: Call, seconds: float) -> float:
     dist.barrier()
-    start, processor = time.perf_counter(), time.thread_time()
-    count = 0
+    start, used, count = time.perf_counter(), 0.0, 0
     while time.perf_counter() - start < seconds or not count:
+        between()
+        begin = time.thread_time()
         call()
+        used += time.thread_time() - begin
         count += 1
-    return (time.thread_time() - processor) / count
+    return used / count
 
 
 def _mean(value: float) -> float:
