@@ -41,9 +41,13 @@ def main() -> None:
     with torch.no_grad():
         kernels = [
             KernelTime(
-                case.work, case.name, case.element, case.flops, case.bytes,
+                case.work,
+                case.name,
+                case.element,
+                case.flops,
+                case.bytes,
                 kernel_seconds(case.call, between, given.seconds),
-            )  # fmt: skip
+            )
             for case in cases(given.scale)
         ]
         links = list(collectives(given.seconds, given.scale))

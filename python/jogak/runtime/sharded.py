@@ -14,6 +14,9 @@ from jogak.runtime.errors import SimulationError
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Combiner, Sharding
 
+REPLICAS = 1e-5
+"""How far replicas may differ after one step, relative to the largest magnitude among them."""
+
 
 def shard_value(tensor: Tensor, sharding: Sharding, mesh: Mesh) -> list[Tensor]:
     """What each device holds of a value.
@@ -73,7 +76,7 @@ def unshard_value(
     mesh: Mesh,
     *,
     shape: Sequence[int] | None = None,
-    tolerance: float = 1e-5,
+    tolerance: float | None = REPLICAS,
 ) -> tuple[Tensor, float]:
     """The whole value from what each device holds; partial results are combined.
 
@@ -82,7 +85,7 @@ def unshard_value(
         sharding: how the value lies on the mesh.
         mesh: the mesh.
         shape: of the whole value; without it no piece holds padding.
-        tolerance: how far replicas may differ, relative to the largest magnitude among them.
+        tolerance: how far replicas may differ, relative to the largest magnitude among them; None: as much as they do.
 
     Returns:
         The value, and the largest absolute difference between replicas.
@@ -105,7 +108,7 @@ def unshard_value(
             for dim, (_, size) in enumerate(window):
                 kept = kept.narrow(dim, 0, size)
             difference, scale = _difference(kept, tensor)
-            if not difference <= tolerance * scale:
+            if tolerance is not None and not difference <= tolerance * scale:
                 raise SimulationError(
                     f"devices {first[window]} and {device} hold replicas that differ by up to {difference:.3g}",
                     hint=f"the tolerance is {tolerance:g}, relative to the largest magnitude",
@@ -121,23 +124,27 @@ def unshard_value(
 
 
 def whole_results(
-    described: Sequence[Mapping[str, Any]], outputs: Sequence[Sequence[Tensor]], mesh: Mesh
+    described: Sequence[Mapping[str, Any]],
+    outputs: Sequence[Sequence[Tensor]],
+    mesh: Mesh,
+    tolerance: float | None = REPLICAS,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Every result of a program by name, and by how much devices differ that should hold the same piece.
 
     Args:
         described: the results in the manifest.
         outputs: for each device its results.
+        tolerance: how far replicas may differ, relative to the largest magnitude among them; None: as much as they do.
 
     Raises:
-        SimulationError: replicas differ.
+        SimulationError: replicas differ by more.
     """
     results: dict[str, Tensor] = {}
     disagreement: dict[str, float] = {}
     for number, entry in enumerate(described):
         pieces = [each[number] for each in outputs]
         sharding = Sharding.parse(entry["sharding"]).on(mesh)
-        whole, difference = unshard_value(pieces, sharding, mesh, shape=entry["shape"])
+        whole, difference = unshard_value(pieces, sharding, mesh, shape=entry["shape"], tolerance=tolerance)
         results[entry["name"]], disagreement[entry["name"]] = whole, difference
     return results, disagreement
 
