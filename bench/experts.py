@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
 
 from jogak.autoshard.meshes import meshes
 from jogak.autoshard.plan import SearchOptions, search_plan
@@ -25,18 +24,8 @@ from jogak.registry import default_registry
 from jogak.sharding.annotation import read_arguments
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import read_graph
-from jogak.testing.experts import PLANS, expert_seeds
+from jogak.testing.experts import MODELS, PLANS, expert_seeds
 from jogak.text import duration
-
-MODELS: Mapping[str, str] = {
-    "gpt2": "zoo:gpt2?batch=64",
-    "llama-8b": "zoo:llama?preset=8b&sequence=2048&batch=64",
-    "llama-8b-small-batch": "zoo:llama?preset=8b&sequence=2048&batch=8",
-    "moe": "zoo:moe?batch=64",
-    "vit-l": "zoo:vit?preset=large&batch=256",
-    "wide-resnet": "zoo:resnet?widen=2&batch=256",
-    "unet": "zoo:unet?batch=64",
-}
 
 
 def main() -> None:

@@ -15,15 +15,11 @@ import argparse
 from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
 from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.testing import experts
 from jogak.text import duration
 
-MODELS = {
-    "gpt2": "zoo:gpt2?batch=64",
-    "llama-8b, 8 layers": "zoo:llama?preset=8b&layers=8&sequence=2048&batch=16",
-    "moe": "zoo:moe?batch=64",
-    "vit-l": "zoo:vit?preset=large&batch=256",
-    "wide-resnet": "zoo:resnet?widen=2&batch=256",
-    "unet": "zoo:unet?batch=64",
+MODELS = {name: spec for name, spec in experts.MODELS.items() if not name.startswith("llama")} | {
+    "llama-8b, 8 layers": "zoo:llama?preset=8b&layers=8&sequence=2048&batch=16"
 }
 
 

@@ -33,7 +33,6 @@ def realize(module: ir.Module, cost: CostModel, limit: int, pipeline: str, regis
     """
     run_pipeline(module, pipeline, registry=registry)
     function = main_function(module).operation
-
     reading = read_tape(function, lambda op: op_seconds(op, cost.mesh, cost))
     peak, step = place(reading.tape).arena, promise(function, cost.mesh, cost).step_time_s
     with function.context:

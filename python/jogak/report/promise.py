@@ -112,13 +112,10 @@ def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
             counter["count"] += 1
             counter["bytes"] += collective.bytes
         made.communication_time_s += seconds_of(collective, cost)
-    for view in function.regions[0].blocks[0].operations:
-        op = view.operation
-        made.flops += flops_of(op)
-        made.compute_time_s += kernel_seconds(op, cost)
-    made.step_time_s = made.compute_time_s + made.communication_time_s
-    if cost.machine.overlap:
-        made.step_time_s = run_clock(list(_works(function, mesh, cost)))
+    works = list(_works(function, mesh, cost))
+    made.compute_time_s = sum(work.seconds for work in works if not work.moves)
+    made.flops = sum(flops_of(view.operation) for view in function.regions[0].blocks[0].operations)
+    made.step_time_s = run_clock(works) if cost.machine.overlap else made.compute_time_s + made.communication_time_s
     made.peak_memory_bytes = peak_memory(function)
     return made
 

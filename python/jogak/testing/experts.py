@@ -6,7 +6,7 @@ Everything that an expert leaves open is searched, so that a plan here costs at 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jogak.sharding.constraints import Seed
 from jogak.sharding.mesh import Mesh
@@ -14,6 +14,16 @@ from jogak.sharding.padding import splits
 from jogak.sharding.selection import Argument
 from jogak.sharding.sharding import DimSpec
 
+MODELS: Mapping[str, str] = {
+    "gpt2": "zoo:gpt2?batch=64",
+    "llama-8b": "zoo:llama?preset=8b&sequence=2048&batch=64",
+    "llama-8b-small-batch": "zoo:llama?preset=8b&sequence=2048&batch=8",
+    "moe": "zoo:moe?batch=64",
+    "vit-l": "zoo:vit?preset=large&batch=256",
+    "wide-resnet": "zoo:resnet?widen=2&batch=256",
+    "unet": "zoo:unet?batch=64",
+}
+"""Training steps that plans are compared on, by name."""
 PLANS = ("data parallel", "ZeRO-2", "ZeRO-3", "Megatron", "Megatron + ZeRO-3")
 """Megatron leaves the activations between its layers open: sequence parallelism where that is cheaper."""
 
