@@ -184,32 +184,26 @@ def _reached(
 
 def _late(graph: Graph, updating: Sequence[bool]) -> list[bool]:
     """Values that only optimizer ops use."""
-    late = [False] * len(graph.values)
-    others: set[int | None] = set(graph.results)
-    for node, updates in zip(graph.nodes, updating, strict=True):
-        if not updates:
-            others.update(node.operands)
-            continue
-        for operand in node.operands:
-            if operand is not None:
-                late[operand] = True
-    for value in others:
-        if value is not None:
-            late[value] = False
-    return late
+    late = np.zeros(len(graph.values), np.bool_)
+    updates = np.array(updating, dtype=np.bool_)[graph.uses.node]
+    late[graph.uses.value[updates]] = True
+    late[graph.uses.value[~updates]] = False
+    late[_returned(graph)] = False
+    found: list[bool] = late.tolist()
+    return found
 
 
 def _users(graph: Graph) -> list[int]:
     """How many ops and results use each value."""
-    count = [0] * len(graph.values)
-    for node in graph.nodes:
-        for value in set(node.operands):
-            if value is not None:
-                count[value] += 1
-    for returned in graph.results:
-        if returned is not None:
-            count[returned] += 1
-    return count
+    pairs = np.sort(graph.uses.node * len(graph.values) + graph.uses.value)
+    once = pairs[np.diff(pairs, prepend=-1) > 0] % max(len(graph.values), 1)
+    count = np.bincount(np.concatenate([once, _returned(graph)]), minlength=len(graph.values))
+    found: list[int] = count.tolist()
+    return found
+
+
+def _returned(graph: Graph) -> Ints:
+    return np.array([value for value in graph.results if value is not None], dtype=np.int64)
 
 
 def _leaves_partial(node: Node, came: Sequence[bool]) -> tuple[bool, ...]:
@@ -233,22 +227,18 @@ def _fold_arguments(classes: _Classes, marks: Marks, stands: Ints, repeated: NDA
     """Arguments share a decision when all their users do."""
     graph = classes.graph
     uses: dict[int, list[tuple[int, int]]] = {value: [] for value in graph.arguments}
-    standing, again = stands.tolist(), repeated.tolist()
-    alone = set()
-    for node in graph.nodes:
-        if uses.keys().isdisjoint(node.operands):
-            continue
-        for position, value in enumerate(node.operands):
-            if value in uses and value is not None:
-                uses[value].append((standing[node.index], position))
-                if not again[node.index]:
-                    alone.add(value)
+    found, again = graph.argument_uses, repeated.tolist()
+    alone = set(found.value[~repeated[found.node]].tolist())
+    for value, node, position in zip(
+        found.value.tolist(), stands[found.node].tolist(), found.position.tolist(), strict=True
+    ):
+        uses[value].append((node, position))
     for argument, result in graph.ties:
         producer = graph.values[result].producer
         if producer is None or not again[producer]:
             alone.add(argument)
             continue
-        uses[argument].append((standing[producer], -1 - graph.nodes[producer].results.index(result)))
+        uses[argument].append((int(stands[producer]), -1 - graph.nodes[producer].results.index(result)))
     known: dict[Hashable, int] = {}
     return tuple(
         value if value in alone or not users

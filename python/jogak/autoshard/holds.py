@@ -160,16 +160,16 @@ def find_lives(graph: Graph) -> Lives:
     into the argument's bytes.
     """
     end = len(graph.nodes) + 1
-    root = list(range(len(graph.values)))
-    lower, upper = [0] * len(root), [0] * len(root)
-    for index, node in enumerate(graph.nodes):
-        view = node.view and node.operands[0] is not None
-        for value in node.results:
-            root[value] = root[node.operands[0] or 0] if view else value
-            lower[value], upper[value] = (0, 0) if view else (index, index + 1)
-        for operand in node.operands:
-            if operand is not None:
-                upper[root[operand]] = index + 1
+    root = np.arange(len(graph.values))
+    lower, upper = np.zeros_like(root), np.zeros_like(root)
+    made = [value for node in graph.nodes for value in node.results]
+    lower[made] = np.repeat(np.arange(len(graph.nodes)), [len(node.results) for node in graph.nodes])
+    upper[made] = lower[made] + 1
+    for node in graph.nodes:
+        if node.view and node.operands[0] is not None:
+            root[list(node.results)] = root[node.operands[0]]
+            lower[list(node.results)] = upper[list(node.results)] = 0
+    np.maximum.at(upper, root[graph.uses.value], graph.uses.node + 1)
     for at, returned in enumerate(graph.results):
         if returned is not None and at not in graph.updates:
             upper[root[returned]] = end - 1
@@ -177,9 +177,8 @@ def find_lives(graph: Graph) -> Lives:
         written = graph.results[at]
         if written is not None:
             lower[written] = upper[written] = 0
-    for argument in graph.arguments:
-        lower[argument], upper[argument] = 0, end
-    return Lives(end, np.array(lower, dtype=np.int64), np.array(upper, dtype=np.int64))
+    lower[list(graph.arguments)], upper[list(graph.arguments)] = 0, end
+    return Lives(end, lower, upper)
 
 
 def find_touches(graph: Graph) -> dict[int, list[int]]:
@@ -231,11 +230,11 @@ def _gathered(sites: Sites) -> Iterator[Hold]:
     graph = sites.graph
     arguments = set(graph.arguments)
     found: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
-    for node, own in zip(graph.nodes, sites.own.tolist(), strict=True):
-        for position, operand in enumerate(node.operands):
-            if operand in arguments and operand is not None:
-                key = own, position, int(sites.owner[operand])
-                found.setdefault(key, []).append((operand, node.index))
+    all_uses = graph.argument_uses
+    owner, stored_by = sites.own[all_uses.node], sites.owner[all_uses.value]
+    columns = owner, all_uses.position, stored_by, all_uses.value, all_uses.node
+    for own, position, stored, value, node in zip(*(column.tolist() for column in columns), strict=True):
+        found.setdefault((own, position, stored), []).append((value, node))
     for (decision, position, stored), uses in found.items():
         site = sites.sites[decision]
         assert isinstance(site, OpSite)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jogak.cost.element import element_size
 from jogak.cost.kernel import PLAIN, Arithmetic
 from jogak.sharding.rule import Dims, OpShardingRule
@@ -81,6 +84,25 @@ class Node:
         yield from zip(self.results, self.rule.results, strict=True)
 
 
+@dataclass(frozen=True)
+class Uses:
+    """Every operand of every node that is a value, in program order: three columns of equal length.
+
+    Attributes:
+        node: number of the node.
+        position: which of its operands.
+        value: number of the value.
+    """
+
+    node: NDArray[np.int64]
+    position: NDArray[np.int64]
+    value: NDArray[np.int64]
+
+    def where(self, mask: NDArray[np.bool_]) -> Uses:
+        """Some of them."""
+        return Uses(self.node[mask], self.position[mask], self.value[mask])
+
+
 @dataclass
 class Graph:
     """A whole program.
@@ -111,6 +133,22 @@ class Graph:
             for value in {value for value, _ in node.tensors()}:
                 found[value].append(node.index)
         return found
+
+    @cached_property
+    def uses(self) -> Uses:
+        """Operands as columns, for what looks at all of them at once."""
+        counts = np.array([len(node.operands) for node in self.nodes], dtype=np.int64)
+        value = np.array([-1 if v is None else v for node in self.nodes for v in node.operands], dtype=np.int64)
+        node = np.repeat(np.arange(len(counts)), counts)
+        position = np.arange(len(value)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return Uses(node, position, value).where(value >= 0)
+
+    @cached_property
+    def argument_uses(self) -> Uses:
+        """Those of arguments."""
+        argument = np.zeros(len(self.values), np.bool_)
+        argument[list(self.arguments)] = True
+        return self.uses.where(argument[self.uses.value])
 
     @cached_property
     def ties(self) -> list[tuple[int, int]]:
