@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jogak.ingress.dimensions import along
+from jogak.ingress.dimensions import along, split_dimension
 from jogak.ingress.registry import Maybe, Registry
 from jogak.ingress.windows import Sizes, dilate, expand_sizes, pad_or_crop
 
@@ -96,12 +96,30 @@ def _weight_gradient(
         columns = _patches(x, kernel)
         product = grad.movedim(1, -1).flatten(0, -2).t() @ columns.flatten(0, -2)
         return product.reshape(grad.shape[1], x.shape[1], *kernel)
+    if groups == 1 and math.prod(kernel) == 1 and not any(padding):
+        columns = _subsampled(x, stride, grad.shape[2:]).movedim(1, -1).flatten(0, -2)
+        return (grad.movedim(1, -1).flatten(0, -2).t() @ columns).reshape(grad.shape[1], x.shape[1], *kernel)
     batch, channels = x.shape[:2]
     grouped = x.reshape(batch, groups, channels // groups, *x.shape[2:]).transpose(0, 2)
     images = grouped.reshape(channels // groups, groups * batch, *x.shape[2:])
+    numbers = zip(grad.shape[2:], kernel, stride, padding, dilation, x.shape[2:], strict=True)
+    high = [(n - 1) * s + (k - 1) * d + 1 - p - size for n, k, s, p, d, size in numbers]
+    if all(0 <= after < before for after, before in zip(high, padding, strict=True)):
+        images, padding = pad_or_crop(images, padding, high), [0] * len(high)  # no window of the filter too many
     windows = _convolve(images, grad.transpose(0, 1), dilation, padding, stride, groups)
     extra = [k - own for k, own in zip(kernel, windows.shape[2:], strict=True)]
     return pad_or_crop(windows, [0] * len(extra), extra).transpose(0, 1)
+
+
+def _subsampled(x: Tensor, stride: Sizes, counts: Sizes) -> Tensor:
+    """The first of every `stride` elements of the last dimensions, `counts` of them: split, so that both shard."""
+    for dimension, (step, count) in enumerate(zip(stride, counts, strict=True), start=2):
+        missing = count * step - x.shape[dimension]
+        if step > 1:
+            last = [0] * (x.dim() - dimension - 1)
+            x = pad_or_crop(x, [0, *last], [missing, *last])
+            x = split_dimension(x, dimension, step).narrow(dimension + 1, 0, 1).squeeze(dimension + 1)
+    return x
 
 
 def _with_bias(out: Tensor, bias: Tensor | None) -> Tensor:

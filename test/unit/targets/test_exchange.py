@@ -39,6 +39,13 @@ parts = [each > 4 for each in drawn(torch.float32)]
 assert torch.equal(mesh.reduce_scatter(parts[rank], axes, "sum", 0).wait(), torch.stack(parts).any(0).chunk(size)[rank])
 whole = torch.stack(parts).all(0).chunk(size)[rank]
 assert torch.equal(mesh.reduce_scatter(parts[rank], axes, "product", 0).wait(), whole)
+for order in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):  # what is no row-major tensor is reduced where it lies
+    parts = [torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(each)).permute(order) for each in range(size)]
+    for given in (parts, [each[1:, ::2] for each in parts]):
+        sent = given[rank].clone() if given is parts else given[rank]
+        found = mesh.all_reduce(sent, axes, "sum", in_place=given is parts).wait()
+        assert torch.allclose(found, sum(given))
+        assert given is not parts or found.data_ptr() == sent.data_ptr()
 average = mesh.reduce_scatter(torch.full((size,), float(rank)), axes, "average", 0).wait()
 assert average.item() == (size - 1) / 2
 dist.destroy_process_group()

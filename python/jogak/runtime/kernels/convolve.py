@@ -151,7 +151,8 @@ def _convolve(op: Generic, data: _Operand, weights: _Operand, output: int, roles
     inner = prod(sizes[window.inner] for window in roles.windows)
     small = all(sizes[window.inner] <= _FILTER for window in roles.windows)
     direct = _transposed if roles.backwards else _forward
-    function = _weight_gradient if inner > outer and not small and not roles.backwards else direct
+    apart = any(window.dilation > 1 for window in roles.windows)  # the stride of what this is the gradient of
+    function = _weight_gradient if inner > outer and (apart or not small) and not roles.backwards else direct
     value, order = function(op, data, weights, roles)
     wanted = _loops(op.spec.maps[output])
     value = value.reshape([sizes[loop] for loop in order])

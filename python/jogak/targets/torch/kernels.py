@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from jogak.errors import JogakError
 from jogak.runtime.kernels.sequential import Loop
 from jogak.runtime.types import Precision, TensorType, dtype_of
-from jogak.targets.torch import idioms, reuse
+from jogak.targets.torch import idioms, products, reuse
 
 _VIEWS = frozenset(
     {"expand", "reshape", "narrow", "permute", "squeeze", "unsqueeze", "getitem", "to", "full", "arange"}
@@ -37,6 +37,9 @@ _FRESH = frozenset(
             "conv_transpose1d",
             "conv_transpose2d",
             "conv_transpose3d",
+            "mm",
+            "fold",
+            "unfold",
             "relu",
             "threshold_backward.default",
             "slice_scatter",
@@ -48,6 +51,8 @@ _FRESH = frozenset(
 )
 """Functions whose result never shares memory with an argument."""
 _NO_CHANGE = frozenset({"expand", "reshape", "to"})
+_WHOLE = frozenset({"reshape", "permute", "contiguous"})
+"""Views, or copies, of all elements."""
 _WIDTH = 100
 """Longest expression that several calls are written as."""
 _INLINE = 80
@@ -167,6 +172,8 @@ def _simplify(
         inputs = [torch.empty(each.shape, dtype=dtype_of(each.element, precision)) for each in types]
         try:
             _Shapes(kernel, graph=graph).run(*inputs)
+            if products.replace(graph):
+                _Shapes(kernel, graph=graph).run(*inputs)
         except RuntimeError:  # a shape or an index that depends on data
             return False
     for node in list(graph.nodes):
@@ -216,9 +223,9 @@ def _aliases(graph: fx.Graph) -> frozenset[int]:
 
 
 def _owns(graph: fx.Graph) -> bool:
-    """Whether the only result is new memory, seen as a whole."""
+    """Whether the only result is new memory, seen as a whole, in any order."""
     result = graph.output_node().args[0]
-    while isinstance(result, fx.Node) and result.op == "call_method" and result.target == "reshape":
+    while isinstance(result, fx.Node) and result.op == "call_method" and result.target in _WHOLE:
         result = result.args[0]
     return isinstance(result, fx.Node) and _is_fresh(result)
 

@@ -151,11 +151,16 @@ class Mesh:
         Args:
             in_place: the tensor's memory may hold the result: nothing else reads it.
         """
-        sent, operator = _prepare(tensor, reduction)
-        if not in_place and sent is tensor:
+        lying, order = _as_it_lies(tensor)
+        sent, operator = _prepare(lying, reduction)
+        if not in_place and sent is lying:
             sent = sent.clone()
         work = self._start("all_reduce", axes, lambda group: dist.all_reduce(sent, operator, group, async_op=True))
-        return self._pending("all_reduce", axes, work, lambda: self._result(sent, tensor.dtype, reduction, axes))
+
+        def finish() -> Tensor:
+            return self._result(sent, tensor.dtype, reduction, axes).permute(order)
+
+        return self._pending("all_reduce", axes, work, finish)
 
     def reduce_scatter(self, tensor: Tensor, axes: Axes, reduction: str, dim: int) -> Pending:
         """Reduce a tensor over a group; this process keeps its part of dimension `dim`."""
@@ -355,6 +360,19 @@ def _prepare(tensor: Tensor, reduction: str) -> tuple[Tensor, Any]:
     if tensor.dtype == torch.bool:
         operator = _ON_BITS.get(reduction, operator)
     return tensor.contiguous().to(_WIRE.get(tensor.dtype, tensor.dtype)), operator
+
+
+def _as_it_lies(tensor: Tensor) -> tuple[Tensor, list[int]]:
+    """A tensor with its dimensions in the order of memory, and the permutation back; as it is where it has gaps.
+
+    Every element is reduced by itself, and programs of one plan lay a value out alike.
+    """
+    strides = tensor.stride()
+    order = sorted(range(tensor.dim()), key=lambda dim: -strides[dim])
+    lying = tensor.permute(order)
+    if tensor.is_contiguous() or not lying.is_contiguous():
+        return tensor, list(range(tensor.dim()))
+    return lying, [order.index(dim) for dim in range(tensor.dim())]
 
 
 def _split_first(tensor: Tensor, dim: int, parts: int) -> Tensor:
