@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jogak.ingress.dimensions import along, multiply_dimension, repeat_elements, split_dimension
 from jogak.ingress.registry import Registry, widened
-from jogak.ingress.windows import Sizes, expand_sizes, offsets, pad_or_crop, place, window_slice
+from jogak.ingress.windows import Sizes, expand_sizes, offsets, pad_or_crop, window_slice
 
 registry = Registry()
 aten = torch.ops.aten
@@ -39,20 +39,33 @@ def _gather_back(parts: Sequence[Tensor], at: Sequence[Sizes], stride: Sizes, lo
     """
     level = dict(zip(map(tuple, at), parts, strict=True))
     for dim in reversed(range(len(low))):
-        sums: dict[tuple[int, ...], Tensor] = {}
+        rows: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
         for offset, part in level.items():
-            dimension = part.dim() - len(low) + dim
-            placed = _place_along(part, dimension, offset[dim] - low[dim], stride[dim], like.shape[dimension])
-            sums[offset[:dim]] = sums[offset[:dim]] + placed if offset[:dim] in sums else placed
-        level = sums
+            rows.setdefault(offset[:dim], []).append((offset[dim] - low[dim], part))
+        dimension = like.dim() - len(low) + dim
+        level = {
+            before: _laid_along(row, dimension, stride[dim], like.shape[dimension]) for before, row in rows.items()
+        }
     return level[()]
 
 
-def _place_along(x: Tensor, dimension: int, offset: int, stride: int, size: int) -> Tensor:
-    """Each element at its position along one dimension of the given size, the first at `offset`."""
-    behind = list(x.shape[dimension + 1 :])
-    ones, zeros = [1] * len(behind), [0] * len(behind)
-    return place(x, [offset, *zeros], [stride, *ones], [size, *behind])
+def _laid_along(row: Sequence[tuple[int, Tensor]], dimension: int, stride: int, size: int) -> Tensor:
+    """Sum of parts along one dimension of the given size: element `i` of each at its offset plus `i * stride`.
+
+    What has the same offset modulo the stride is added as it is, moved by whole strides; only the sums are interleaved.
+    """
+    steps = -(-size // stride)
+    sums: dict[int, Tensor] = {}
+    for offset, part in row:
+        moved, phase = divmod(offset, stride)
+        last = [0] * (part.dim() - dimension - 1)
+        part = pad_or_crop(part, [moved, *last], [steps - moved - part.shape[dimension], *last])
+        sums[phase] = sums[phase] + part if phase in sums else part
+    if stride == 1:
+        return sums[0]
+    nothing = torch.zeros_like(next(iter(sums.values())))
+    phases = [sums.get(phase, nothing) for phase in range(stride)]
+    return torch.stack(phases, dimension + 1).flatten(dimension, dimension + 1).narrow(dimension, 0, size)
 
 
 def _maximum_at(windows: Sequence[Tensor]) -> list[Tensor]:
