@@ -29,7 +29,7 @@ from jogak.memory.offsets import place
 from jogak.memory.reading import read_tape
 from jogak.memory.split import fit_split
 from jogak.memory.tape import Tape
-from jogak.report.promise import op_seconds
+from jogak.partition.prices import op_seconds
 from jogak.runtime.program import load_program
 from jogak.runtime.simulator import simulate
 from jogak.runtime.values import drawn_values

@@ -18,9 +18,9 @@ from jogak.memory.emit import emit_sequence
 from jogak.memory.limits import budget_of, does_not_fit
 from jogak.memory.offsets import place
 from jogak.memory.reading import Seconds, read_tape
+from jogak.partition.prices import op_seconds
 from jogak.plugin import Pass
 from jogak.registry import active_registry
-from jogak.report.promise import op_seconds
 from jogak.sharding.mesh import Mesh
 
 if TYPE_CHECKING:

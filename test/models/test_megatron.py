@@ -9,7 +9,7 @@ from jogak.configuration import Configuration
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.diagnostics import source_location
 from jogak.ir.module import main_function
-from jogak.report.promise import Collective, collectives_of
+from jogak.partition.prices import Collective, collectives_of
 
 LAYERS = 3
 MEGATRON = [

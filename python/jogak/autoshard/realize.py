@@ -13,8 +13,9 @@ from jogak.memory.fit import fit
 from jogak.memory.offsets import place
 from jogak.memory.reading import read_tape
 from jogak.memory.split import fit_split
+from jogak.partition.prices import op_seconds
 from jogak.registry import Registry
-from jogak.report.promise import op_seconds, promise
+from jogak.report.promise import promise
 
 _SECONDS = 2.0
 """Search of recomputation for a plan that may not be taken."""

@@ -12,8 +12,8 @@ from jogak.ir.diagnostics import SourceLocation, source_location
 from jogak.ir.structured import RESHAPES, shape_of
 from jogak.memory.reading import bytes_of
 from jogak.partition.optimize.collectives import cause_of
+from jogak.partition.prices import Collective, collectives_of
 from jogak.report.families import family, template_of
-from jogak.report.promise import Collective, collectives_of
 from jogak.sharding.mesh import Mesh
 from jogak.text import size
 

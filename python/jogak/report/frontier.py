@@ -19,10 +19,10 @@ from jogak.memory.offsets import place
 from jogak.memory.reading import Seconds, read_tape
 from jogak.memory.split import fit_split
 from jogak.memory.tape import Tape
+from jogak.partition.prices import op_seconds
 from jogak.registry import registry_of
 from jogak.report.manifest import file_of
 from jogak.report.prices import cost_of
-from jogak.report.promise import op_seconds
 
 
 def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_limit: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jogak.ir.diagnostics import source_location
 from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE, RECOMPUTE_OF, SCRATCH_OFFSET
 from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.tape import Lifetime, lay_out
-from jogak.report.promise import as_collective, op_seconds
+from jogak.partition.prices import as_collective, op_seconds
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import argument_attributes, argument_names
 

@@ -19,10 +19,10 @@ from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.structured import arithmetic_of
+from jogak.partition.prices import as_collective, kernel_seconds, seconds_of
 from jogak.report.manifest import dump, file_of
 from jogak.report.output import write_text
 from jogak.report.prices import cost_of
-from jogak.report.promise import as_collective, kernel_seconds, seconds_of
 from jogak.report.timeline import KERNELS, MEASURED, Event, chrome_trace
 from jogak.runtime.reader import read_with_ops
 from jogak.sharding.mesh import Mesh

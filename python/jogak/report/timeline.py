@@ -17,7 +17,7 @@ from torch_mlir import ir
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import SourceLocation, source_location
 from jogak.memory.attributes import RECOMPUTE_OF
-from jogak.report.promise import as_collective, kernel_seconds, seconds_of
+from jogak.partition.prices import as_collective, kernel_seconds, seconds_of
 from jogak.sharding.mesh import Mesh
 
 KERNELS = "kernels"

@@ -9,8 +9,9 @@ from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
 from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.module import main_function
+from jogak.partition.prices import op_seconds
 from jogak.registry import default_registry
-from jogak.report.promise import op_seconds, promise
+from jogak.report.promise import promise
 
 MODEL = "zoo:gpt2?layers=2&heads=2&width=64&vocab=128&context=64&batch=16&sequence=64"
 
