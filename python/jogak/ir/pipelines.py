@@ -46,3 +46,6 @@ def fit_pipeline(options: str) -> str:
 
 PARTITION = partition_pipeline()
 """The same for the default machine."""
+
+LOWERING = "builtin.module(jogak-multiply-windows)"
+"""What a compiler that knows no convolution gets: functions whose windows are matrix products."""

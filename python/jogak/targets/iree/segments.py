@@ -17,7 +17,9 @@ from jogak.errors import JogakError
 from jogak.ir.barrier import BARRIER
 from jogak.ir.diagnostics import fail, source_location
 from jogak.ir.module import main_function
+from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.permute import is_outgoing
+from jogak.ir.pipelines import LOWERING
 from jogak.ir.structured import region_ops
 from jogak.memory.attributes import RECOMPUTE_OF
 from jogak.runtime import liveness
@@ -131,7 +133,7 @@ def segment(module: ir.Module, program: Program) -> Segmented:
         program: the same, read.
 
     Raises:
-        JogakError: a result of the program is a constant, or an op cannot be read.
+        JogakError: a result of the program is a constant, or an op cannot be read or lowered.
     """
     main = main_function(module)
     block = main.regions[0].blocks[0]
@@ -159,6 +161,7 @@ def segment(module: ir.Module, program: Program) -> Segmented:
         else:
             reads, writes = crossing(nodes, part, outside)
             steps.append(_call(builder, reading, [ordered[number] for number in part], reads, writes))
+    run_pipeline(builder.module, LOWERING)
     return Segmented(read, liveness.plan(steps, results), builder.text())
 
 

@@ -11,6 +11,10 @@ from torch import Tensor
 
 from jogak.errors import JogakError
 from jogak.ir.context import new_context, parse_file
+from jogak.ir.module import main_function
+from jogak.ir.rewrite.im2col import copied_bytes
+from jogak.memory.reading import bytes_of
+from jogak.memory.tape import padded
 from jogak.report.manifest import file_of
 from jogak.report.output import write_text
 from jogak.runtime.program import load_program
@@ -54,8 +58,13 @@ class Iree:
         require_compiler()
 
     def allocations(self, module: ir.Module) -> Mapping[ir.Operation, int]:
-        """Nothing is known: how IREE orders a function, and what it holds inside, it decides itself."""
-        return {}
+        """The result of an op and the matrices that it becomes a product of.
+
+        What else IREE holds inside a function, and in which order, it decides itself.
+        """
+        ops = [op.operation for op in main_function(module).regions[0].blocks[0].operations]
+        copied = {op: copied_bytes(op) for op in ops}
+        return {op: size + sum(padded(bytes_of(value)) for value in op.results) for op, size in copied.items() if size}
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Cut, compile, and write the program of a device.

@@ -1,0 +1,1 @@
+"""Passes that rewrite a program for the compiler of a target."""
