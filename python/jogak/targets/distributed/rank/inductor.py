@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from torch._dynamo.utils import GmWrapper
 from torch._guards import TracingContext, tracing
 from torch._inductor.compile_fx import compile_fx
+from torch._inductor.exc import InductorError
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -109,15 +110,47 @@ def _operations(graph: fx.GraphModule) -> int:
 
 
 def _compile(graph: fx.GraphModule, fakes: Sequence[Any]) -> Boxed:
-    """Compile a graph; the wrapper makes the result take its inputs in a list and empty it."""
+    """Compile a graph.
+
+    Inductor fails with a KeyError where loops that it fuses write a result into an input and nothing in them reads it
+    there (torch 2.13, `is_all_write_read_contiguous`). Such a graph is compiled without writing into its inputs, which
+    takes the memory of those results on top while it runs.
+
+    Raises:
+        RunError: the compiler failed.
+    """
     try:
-        with tracing(TracingContext(_mode_of(fakes))), torch.no_grad():
-            boxed: Boxed = compile_fx(GmWrapper(graph, tuple), list(fakes))  # type: ignore[arg-type, assignment]
+        try:
+            boxed = _inductor(graph, fakes)
+        except InductorError as error:
+            if not isinstance(error.inner_exception, KeyError):
+                raise
+            boxed = _inductor(_apart(graph, fakes), fakes)
     except Exception as error:
         cause = " ".join(str(error).split())[:500]
         hint = "run without --compile, or make a C++ compiler available (CXX=...)"
         raise RunError(f"torch.compile failed on a segment: {type(error).__name__}: {cause}: {hint}") from error
     return boxed
+
+
+def _inductor(graph: fx.GraphModule, fakes: Sequence[Any]) -> Boxed:
+    """What inductor makes; the wrapper makes the result take its inputs in a list and empty it."""
+    with tracing(TracingContext(_mode_of(fakes))), torch.no_grad():
+        boxed: Boxed = compile_fx(GmWrapper(graph, tuple), list(fakes))  # type: ignore[arg-type, assignment]
+    return boxed
+
+
+def _apart(graph: fx.GraphModule, fakes: Sequence[Any]) -> fx.GraphModule:
+    """A graph that leaves its inputs as they are: what it wrote there it returns in new memory."""
+    with _mode_of(fakes), torch.no_grad():
+        pure: fx.GraphModule = make_fx(torch.func.functionalize(graph, remove="mutations"))(*fakes)
+    for node in pure.graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
+        kept, value = node.args[:2]
+        if kept.op == "placeholder":
+            node.replace_all_uses_with(value)
+            pure.graph.erase_node(node)
+    pure.recompile()
+    return pure
 
 
 class _Rehearsal(Mesh):
