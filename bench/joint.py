@@ -45,14 +45,14 @@ class Bench:
         """The cost model on a mesh."""
         return cost_model(self.made.configuration.cost_model, self.made.cost.machine, mesh, default_registry())
 
-    def realize(self, module: ir.Module, mesh: Mesh, limit: int) -> Measured:
+    def realize(self, module: ir.Module, limit: int) -> Measured:
         """What becomes of an annotated program."""
-        return realize(module, self.price(mesh), limit, partition_pipeline(), default_registry())
+        return realize(module, self.price, limit, partition_pipeline(), default_registry())
 
     def search(self, limit: float | None, budget: int) -> tuple[SearchReport, ir.Module]:
         """The search with a limit, and the annotated program."""
         module = self.made.program.operation.clone()
-        measure = None if limit is None else (lambda module, mesh: self.realize(module, mesh, budget))
+        measure = None if limit is None else (lambda module, _: self.realize(module, budget))
         options = SearchOptions(limit)
         found = search_program(
             module, list(meshes(4)), self.price, [], default_registry().rules(), replace(options), realize=measure
@@ -70,14 +70,14 @@ def told(measured: Measured | None) -> str:
 def row(bench: Bench, text: str) -> str:
     """The cells of a budget."""
     budget = parse_budget(text, 0, "budget")
-    free, module = bench.search(None, budget)
-    then = bench.realize(module, free.mesh, budget)
+    _, module = bench.search(None, budget)
+    then = bench.realize(module, budget)
     try:
         report, module = bench.search(budget, budget)
     except PassFailed:
         return " | ".join([text, "infeasible", "-", "infeasible", "infeasible", told(then), "-"])
     joint = report.joint
-    together = joint.best.measured if joint else bench.realize(module, report.mesh, budget)
+    together = joint.best.measured if joint else bench.realize(module, budget)
     tried: list[Candidate] = list(joint.tried) if joint else []
     possible = [candidate for candidate in tried if candidate.found[0].plan is not None]
     first = possible[0] if possible else None

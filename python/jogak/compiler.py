@@ -355,20 +355,22 @@ def _search(
     limit = memory_limit(configuration.memory, machine.device.memory_bytes)
     options = SearchOptions(limit, configuration.search_seconds, target_gap=configuration.search_gap)
     refine = configuration.search_seconds if open_mesh and made.mesh.devices >= REFINED_FROM else 0.0
-    priced = f"machine={format_value(configuration.machine)} cost-model={format_value(configuration.cost_model)}"
-    partition = partition_pipeline(priced, configuration.target)
+    written = f"machine={format_value(configuration.machine)} cost-model={format_value(configuration.cost_model)}"
+    partition = partition_pipeline(written, configuration.target)
+
+    def priced(mesh: Mesh) -> CostModel:
+        return cost_model(configuration.cost_model, machine, mesh, registry)
+
     searched = search_program(
         made.program,
         candidates,
-        lambda mesh: cost_model(configuration.cost_model, machine, mesh, registry),
+        priced,
         constraints,
         registry.rules(),
         options,
         made.watch,
         refine,
-        lambda module, mesh: realize(
-            module, cost_model(configuration.cost_model, machine, mesh, registry), int(limit), partition, registry
-        ),
+        lambda module, _: realize(module, priced, int(limit), partition, registry),
         below,
     )
     made.search = searched
@@ -396,11 +398,13 @@ def _is_annotated(module: ir.Module) -> bool:
 def _partition(made: Compilation, registry: Registry) -> None:
     if made.finished is not None:
         made.device, made.promise = made.finished.partitioned
+        _set_mesh(made, require_mesh(made.device), registry)
         return
     made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
     machine, model = format_value(made.configuration.machine), format_value(made.configuration.cost_model)
     priced = f"machine={machine} cost-model={model}"
     _run(made, made.device, partition_pipeline(priced, made.configuration.target), registry)
+    _set_mesh(made, require_mesh(made.device), registry)  # with the sub-axes that values move by
     made.promise = promise(main_function(made.device).operation, made.mesh, made.cost)
 
 

@@ -22,8 +22,9 @@ from jogak.cost.model import CostModel
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits
 from jogak.sharding.permute import exchange_of
-from jogak.sharding.reshard import Step, StepKind, collective_steps
 from jogak.sharding.sharding import Combiner, Sharding
+from jogak.sharding.shortcuts import shortcuts
+from jogak.sharding.steps import Step, StepKind, collective_steps
 
 Floats = NDArray[np.float64]
 _TINY = 1e-18
@@ -38,20 +39,18 @@ _BUCKET = 2.0**24
 """Bytes that lie in a bucket when the next gradient comes."""
 
 
+_Part = tuple[str, tuple[str, ...], float]
+"""A collective, a slice, or `once` (one device keeps a whole value as its summand), its axes, and how many times the
+bytes on a device at the source it moves."""
+
+
 @dataclass(frozen=True)
 class _Move:
-    """One step between two states.
-
-    Attributes:
-        kind: a collective, a slice, or `once`: one device keeps a whole value as its summand.
-        scale: its price is that of this many times the source's bytes on a device.
-    """
+    """One step between two states, or the steps of a shortcut."""
 
     source: int
     target: int
-    kind: str
-    axes: tuple[str, ...]
-    scale: float
+    parts: tuple[_Part, ...]
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,12 @@ class Transitions:
         prices: dict[tuple[str, tuple[str, ...], float], float] = {}
         weights = np.empty(len(network.moves))
         for number, move in enumerate(network.moves):
-            priced = (move.kind, move.axes, held[move.source] * move.scale)
-            if priced not in prices:
-                prices[priced] = self._price(*priced)
-            weights[number] = prices[priced]
+            weights[number] = 0.0
+            for kind, axes, scale in move.parts:
+                priced = (kind, axes, held[move.source] * scale)
+                if priced not in prices:
+                    prices[priced] = self._price(*priced)
+                weights[number] += prices[priced]
         size = len(network.states)
         sources = np.array([move.source for move in network.moves], dtype=np.int64)
         targets = np.array([move.target for move in network.moves], dtype=np.int64)
@@ -178,18 +179,20 @@ def _moves(states: dict[Sharding, int], shape: tuple[int, ...], mesh: Mesh) -> l
         steps = dict.fromkeys(step for target in anywhere for step in collective_steps(state, target, shape, mesh))
         for step in steps:
             if step.after in states:
-                moves.append(_Move(number, states[step.after], step.kind, step.axes, _scale(step, mesh)))
+                moves.append(_Move(number, states[step.after], _parts((step,), mesh)))
         for other in alike[_pieces(state, mesh)]:
             if other != state:
                 axes = exchange_of(state, other, mesh)[0]
-                moves.append(_Move(number, states[other], StepKind.PERMUTE, axes, 1.0))
+                moves.append(_Move(number, states[other], ((StepKind.PERMUTE, axes, 1.0),)))
+        for way in shortcuts(state, active_axes(mesh), shape, mesh):
+            moves.append(_Move(number, states[way[-1].after], _parts(way, mesh)))
         present = {*state.axes(), *(axis for axis, _ in state.partial)}
         for axis in active_axes(mesh):
             # A whole value is a partial sum when one device keeps it and the others hold zero.
             if axis not in present and all(kind is Combiner.ADD for _, kind in state.partial):
                 after = state.with_partial(dict(state.partial) | {axis: Combiner.ADD})
                 if after in states:
-                    moves.append(_Move(number, states[after], "once", (axis,), 1.0))
+                    moves.append(_Move(number, states[after], (("once", (axis,), 1.0),)))
     return moves
 
 
@@ -198,7 +201,13 @@ def _pieces(state: Sharding, mesh: Mesh) -> object:
     return tuple(mesh.size(axes) for axes in state.dims), state.partial
 
 
-def _scale(step: Step, mesh: Mesh) -> float:
-    """How many times the bytes before a step its larger buffer on a device has."""
-    devices = mesh.size(step.axes)
-    return {StepKind.ALL_SLICE: 1 / devices, StepKind.ALL_GATHER: float(devices)}.get(step.kind, 1.0)
+def _parts(way: tuple[Step, ...], mesh: Mesh) -> tuple[_Part, ...]:
+    """What steps after each other move: the larger buffer on a device, in bytes that it holds in front of the first."""
+    parts: list[_Part] = []
+    held = 1.0
+    for step in way:
+        devices = mesh.size(step.axes)
+        after = held * {StepKind.ALL_GATHER: devices, StepKind.ALL_SLICE: 1 / devices}.get(step.kind, 1)
+        parts.append((step.kind, step.axes, after))
+        held = after
+    return tuple(parts)

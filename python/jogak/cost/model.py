@@ -41,6 +41,7 @@ class CostModel(Protocol):
 
         Args:
             kind: one of `jogak.cost.collectives.KINDS`, or `permute`.
+            axes: of the mesh, or sub-axes of them.
             bytes_: of the larger of the buffers that a device puts in and gets out.
         """
 
@@ -92,7 +93,8 @@ class Roofline:
         return tuple(Formula("measured", each.latency, 1 / each.bandwidth) for each in lines[:1] if devices > 1)
 
     def _computed(self, kind: str, axes: tuple[str, ...]) -> tuple[Formula, ...]:
-        spans = self.machine.spans(self.mesh, axes)
+        mesh = self.mesh.cut_for(axes)
+        spans = self.machine.spans(mesh, mesh.expand(axes))
         constant = dict(self.machine.constants).get(_measured_as(kind), 0.0)
         found = formulas(kind, spans, once=self.machine.latency_once) if spans else ()
         return tuple(Formula(each.algorithm, each.alpha + constant, each.beta) for each in found)

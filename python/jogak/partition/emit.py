@@ -12,17 +12,35 @@ from jogak.ir.grid import GRID, axis_array
 from jogak.ir.structured import shape_of
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.permute import Renumbering
-from jogak.sharding.reshard import Step, StepKind
 from jogak.sharding.rules.tensor import DYNAMIC
 from jogak.sharding.sharding import Combiner
+from jogak.sharding.steps import Step, StepKind
 from jogak.sharding.windows import Exchange
 
 Margins = tuple[int, int]
 """Widths of the margins in front of a piece and behind it."""
 
 
+class FinerGrid(Exception):
+    """A collective needs sub-axes that the grid does not have.
+
+    Attributes:
+        mesh: a mesh that has them.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        super().__init__(mesh.detailed())
+        self.mesh = mesh
+
+
 class Emitter:
-    """Emits into one function; positions on the mesh are computed once, at its top."""
+    """Emits into one function; positions on the mesh are computed once, at its top.
+
+    Axes may be sub-axes of those of the mesh as well, or have been taken apart in it.
+
+    Attributes:
+        mesh: whose axes are those of `shard.grid`.
+    """
 
     def __init__(self, block: ir.Block, mesh: Mesh) -> None:
         self.block = block
@@ -42,7 +60,7 @@ class Emitter:
             cause: why it is there, for people; kept as `jogak.cause`.
         """
         grid = ir.FlatSymbolRefAttr.get(GRID)
-        axes = ir.DenseI16ArrayAttr.get([self.mesh.index(axis) for axis in step.axes])
+        axes = ir.DenseI16ArrayAttr.get([self.mesh.index(axis) for axis in self._known(step.axes)])
         value = padded(value, self._brought(shape_of(value), step, shape))
         type_ = tensor_type(self._left(shape_of(value), step), ir.RankedTensorType(value.type).element_type)
         op: ir.OpView
@@ -67,9 +85,11 @@ class Emitter:
         self, value: ir.Value, step: Step, grid: ir.FlatSymbolRefAttr, axes: ir.DenseI16ArrayAttr
     ) -> shard.RecvOp:
         """Send the piece to the device that needs it next, and receive from the one that has what this one needs."""
-        turned = tuple((after, before) for before, after in step.exchange)
-        source, destination = self._peer(step.axes, turned), self._peer(step.axes, step.exchange)
-        dynamic = [DYNAMIC] * len(step.axes)
+        there = tuple((self._known(before), self._known(after)) for before, after in step.exchange)
+        back = tuple((after, before) for before, after in there)
+        grid_axes = self._known(step.axes)
+        source, destination = self._peer(grid_axes, back), self._peer(grid_axes, there)
+        dynamic = [DYNAMIC] * len(grid_axes)
         sent = shard.SendOp(value.type, grid, value, dynamic, destination, grid_axes=axes).result
         return shard.RecvOp(value.type, grid, sent, source, source=dynamic, grid_axes=axes)
 
@@ -147,7 +167,8 @@ class Emitter:
         """A piece between margins from the neighbours."""
         value = _widened(value, dim, *margins)
         rank = len(shape_of(value))
-        numbers = [[self.mesh.index(axis) for axis in axes] if number == dim else [] for number in range(rank)]
+        along = [self.mesh.index(axis) for axis in self._known(axes)]
+        numbers = [along if number == dim else [] for number in range(rank)]
         split = axis_array(numbers)
         grid = ir.FlatSymbolRefAttr.get(GRID)
         op = shard.UpdateHaloOp(value.type, value, grid, split, [], static_halo_sizes=list(margins))
@@ -183,6 +204,17 @@ class Emitter:
             self._first[axes] = first
         return self._first[axes]
 
+    def _known(self, axes: tuple[str, ...]) -> tuple[str, ...]:
+        """The axes of the grid that these are.
+
+        Raises:
+            FinerGrid: some are parts of an axis of the grid.
+        """
+        known = self.mesh.expand(axes)
+        if not all(axis in self.mesh.sizes for axis in known):
+            raise FinerGrid(self.mesh.cut_for(known))
+        return known
+
     def _at_top(self) -> ir.InsertionPoint:
         if self._position is None:
             with ir.InsertionPoint.at_block_begin(self.block), ir.Location.unknown():
@@ -195,6 +227,7 @@ class Emitter:
     def _linear(self, axes: tuple[str, ...]) -> ir.Value:
         """The number of this device within its group, the last axis counted fastest."""
         position = self._position or []
+        axes = self._known(axes)
         linear = position[self.mesh.index(axes[0])]
         for axis in axes[1:]:
             scaled = arith.MulIOp(linear, index_constant(self.mesh.sizes[axis])).result

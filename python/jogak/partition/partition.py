@@ -16,8 +16,9 @@ from torch_mlir.dialects import arith, linalg, tensor
 from jogak.cost.element import element_size
 from jogak.cost.model import CostModel
 from jogak.ir.build import is_identity, tensor_type
+from jogak.ir.grid import declare_mesh
 from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
-from jogak.partition.emit import Emitter
+from jogak.partition.emit import Emitter, FinerGrid
 from jogak.partition.halo import Windows
 from jogak.partition.local import count_once, localize
 from jogak.partition.reads import Pad, Read, margins_of, through_pad
@@ -37,25 +38,50 @@ from jogak.sharding.graph import Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.projection import project
 from jogak.sharding.reading import Reading, is_free, read_graph
-from jogak.sharding.reshard import Step, StepKind, route
+from jogak.sharding.reshard import route
 from jogak.sharding.rules import tensor_operands
 from jogak.sharding.rules.linalg import generic_rule
 from jogak.sharding.sharding import Combiner, Sharding
+from jogak.sharding.shortcuts import matched
+from jogak.sharding.steps import Step, StepKind
 from jogak.sharding.strategy import Strategy
 
 
 def partition(
     module: ir.Module, function: ir.Operation, mesh: Mesh, plugins: Mapping[str, RuleFunction], cost: CostModel
 ) -> None:
-    """Rewrite `@main` to the program of one device, in place.
+    """Rewrite `@main` to the program of one device.
+
+    Where a value moves by sub-axes the grid is taken apart so far that it has them.
 
     Raises:
         PassFailed: an op has no sharding annotation, or one that does not fit.
     """
+    grid = mesh
+    while matched(mesh) != mesh:  # it may have to begin again, on a finer grid
+        with module.context, ir.InsertionPoint(function):
+            trial = function.clone()
+        try:
+            _partition(trial, mesh, grid, plugins, cost)
+        except FinerGrid as finer:
+            grid = finer.mesh
+            trial.erase()
+            continue
+        function.erase()
+        if grid != mesh:
+            declare_mesh(module, grid)
+        return
+    _partition(function, mesh, mesh, plugins, cost)
+
+
+def _partition(
+    function: ir.Operation, mesh: Mesh, grid: Mesh, plugins: Mapping[str, RuleFunction], cost: CostModel
+) -> None:
     reading = read_graph(function, plugins)
     shardings = [_without_single(sharding, mesh) for sharding in read_shardings(function, reading, mesh)]
-    with module.context, ir.Location.unknown():
-        _Partitioner(function, mesh, reading, shardings, cost).run()
+    with function.context, ir.Location.unknown():
+        emitter = Emitter(function.regions[0].blocks[0], grid)
+        _Partitioner(function, mesh, reading, shardings, cost, emitter).run()
 
 
 def _without_single(sharding: Sharding, mesh: Mesh) -> Sharding:
@@ -77,7 +103,13 @@ class _Partitioner:
     """The state of one walk."""
 
     def __init__(
-        self, function: ir.Operation, mesh: Mesh, reading: Reading, shardings: Sequence[Sharding], cost: CostModel
+        self,
+        function: ir.Operation,
+        mesh: Mesh,
+        reading: Reading,
+        shardings: Sequence[Sharding],
+        cost: CostModel,
+        emitter: Emitter,
     ) -> None:
         self.function = function
         self.block = function.regions[0].blocks[0]
@@ -85,7 +117,7 @@ class _Partitioner:
         self.reading = reading
         self.shardings = shardings
         self.cost = cost
-        self.emitter = Emitter(self.block, mesh)
+        self.emitter = emitter
         self.replaced: list[tuple[ir.Operation, ir.Value]] = []
         self.places: dict[ir.Value, _Place] = {}
         self.made: dict[tuple[ir.Value, object], ir.Value] = {}
@@ -267,7 +299,8 @@ class _Partitioner:
         for step in best.steps:
             shape = step.after.local_shape(place.shape, self.mesh)
             value = self.emitter.step(value, step, shape, f"{cause}: {self._told(step, source, wanted)}")
-            place.copies.setdefault(step.after, value)
+            if all(axis in self.mesh.sizes for axis in step.after.axes()):
+                place.copies.setdefault(step.after, value)
         return value
 
     def _told(self, step: Step, source: Sharding, wanted: Sharding) -> str:

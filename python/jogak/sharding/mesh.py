@@ -233,8 +233,15 @@ class Mesh:
         return prod(self.shape)
 
     def size(self, axes: Iterable[str]) -> int:
-        """The number of shards that these axes make together."""
-        return prod(self.sizes[axis] for axis in axes)
+        """The number of shards that these axes make together: axes of this mesh, or parts or wholes of them."""
+        sizes = self.sizes
+        return prod(sizes[axis] if axis in sizes else self._extent(axis) for axis in axes)
+
+    def _extent(self, axis: str) -> int:
+        part = Part.parse(axis)
+        if part is None or part.axis not in self.whole.sizes:
+            raise KeyError(axis)
+        return part.size or self.whole.sizes[part.axis]
 
     def index(self, axis: str) -> int:
         return self.axes.index(axis)

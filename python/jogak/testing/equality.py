@@ -187,8 +187,8 @@ def run_sharded(
         shard: the pipeline that gives every value a sharding.
     """
     run_pipeline(module, shard)
-    mesh = require_mesh(module)  # with the sub-axes that it needs
     run_pipeline(module, PARTITION)
+    mesh = require_mesh(module)  # with the sub-axes that it needs
     function = main_function(module).operation
     promised = promise(function, mesh, Roofline(load_machine(DEFAULT_MACHINE), mesh)).collectives
     whole = main_function(prepared.module).operation

@@ -67,3 +67,28 @@ func.func @main(%x: tensor<16x16xf32> {jogak.constraint = "[x y, _]"}) -> (tenso
   } -> tensor<16x16xf32>
   return %y : tensor<16x16xf32>
 }
+
+// -----
+
+#id = affine_map<(i, j) -> (i, j)>
+
+// Axes of different sizes change places in parts, for which the grid is taken apart.
+
+// CHECK: shard.grid @mesh(shape = 2x2x2) {jogak.axes = ["x:(1)2", "x:(2)2", "y"]}
+// CHECK-LABEL: func.func @main
+// CHECK: %[[P:.*]]:3 = shard.process_multi_index on @mesh
+// CHECK: %[[A:.*]] = shard.all_to_all %{{.*}} on @mesh grid_axes = [1] split_axis = 1 concat_axis = 0
+// CHECK: %[[S:.*]] = shard.send %[[A]] on @mesh grid_axes = [0, 2] destination = [%[[P]]#2, %[[P]]#0]
+// CHECK: %[[R:.*]] = shard.recv %[[S]]
+// CHECK-NOT: shard.
+// CHECK: return %[[R]]
+shard.grid @mesh(shape = 4x2) {jogak.axes = ["x", "y"]}
+func.func @main(%x: tensor<512x256xf32> {jogak.constraint = "[x, y]"}) -> (tensor<512x256xf32> {jogak.constraint = "[y, x]"}) {
+  %e = tensor.empty() : tensor<512x256xf32>
+  %y = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%x : tensor<512x256xf32>) outs(%e : tensor<512x256xf32>) attrs = {jogak.constraint = "[x, y]"} {
+  ^bb0(%a: f32, %o: f32):
+    %s = arith.addf %a, %a : f32
+    linalg.yield %s : f32
+  } -> tensor<512x256xf32>
+  return %y : tensor<512x256xf32>
+}

@@ -23,7 +23,7 @@ def test_plans_are_timed_by_the_clock_of_the_promise():
     peak, step = made.promise.peak_memory_bytes, made.promise.step_time_s
     assert made.device is not None
     module = made.device.operation.clone()
-    told = realize(module, made.cost, int(0.8 * peak), "", default_registry())
+    told = realize(module, lambda _: made.cost, int(0.8 * peak), "", default_registry())
     assert told.fits
     assert told.step_s == pytest.approx(step)
     function = main_function(module).operation

@@ -15,7 +15,7 @@ SUM = (("data", Combiner.ADD),)
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 16), (4, 8, 12)])
-@pytest.mark.parametrize("mesh", ["data=4", "data=2,model=2"])
+@pytest.mark.parametrize("mesh", ["data=4", "data=2,model=2", "data=4,model=2"])
 def test_no_price_is_above_the_planner_s(priced, shape, mesh):
     cost = priced(mesh)
     whole = placements(shape, cost.mesh)

@@ -17,9 +17,10 @@ from jogak.ir.pass_manager import run_pipeline
 from jogak.sharding.graph import Graph
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.propagation import propagate
-from jogak.sharding.reshard import StepKind, route
+from jogak.sharding.reshard import route
 from jogak.sharding.rule import Factor, OpShardingRule
 from jogak.sharding.sharding import Combiner, Sharding
+from jogak.sharding.steps import StepKind
 from jogak.testing.differential import case_of, check_case, partitioned
 from jogak.testing.graphs import GraphBuilder, seed
 
