@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from jogak.ir.rewrite.build import functions
-from jogak.memory.emit import sink_constants
 from jogak.memory.offsets import plan_memory
 from jogak.plugin import Pass
 
@@ -20,7 +19,8 @@ class PlanMemory(Pass):
 
     Constants move in front of their first reader. Reshapes and contiguous slices are views; a result lies where an
     operand lay that dies in its op, where the op allows it; the new value of an argument is written over the old one.
-    Offsets are multiples of 64 bytes.
+    Offsets are multiples of 64 bytes. Those that `jogak-rematerialize` wrote, which fit its budget, stay where they are
+    right for the program as it is.
 
     Before: the program of one device in its final order.
 
@@ -47,5 +47,4 @@ class PlanMemory(Pass):
 
     def run(self, module: ir.Module) -> None:
         for function in functions(module):
-            sink_constants(function)
             plan_memory(function)

@@ -14,9 +14,9 @@ from jogak.cost.model import ROOFLINE, cost_model
 from jogak.ir.diagnostics import remark
 from jogak.ir.grid import find_mesh
 from jogak.ir.rewrite.build import functions
-from jogak.memory.emit import emit_sequence
+from jogak.memory.emit import emit_sequence, sink_constants
 from jogak.memory.limits import budget_of, does_not_fit
-from jogak.memory.offsets import place
+from jogak.memory.offsets import place, tightened, write_offsets
 from jogak.memory.reading import Seconds, read_tape
 from jogak.partition.prices import op_seconds
 from jogak.plugin import Pass
@@ -45,7 +45,8 @@ class Rematerialize(Pass):
     After: the arena of the program, fragmentation included, is within the budget. Ops that are done again carry
     `jogak.recompute_of`, which says what they repeat, and `jogak.recompute`, a number of their own; a target must put
     an optimization barrier in front of their operands, so that no later CSE merges them back. A program that fits
-    stays as it is; one that fits in another order is only reordered.
+    stays as it is, but for constants, which move in front of their first reader; one that fits in another order is only
+    reordered. The offsets that prove the fit are written as `jogak-plan-memory` does, which keeps them.
 
     Options:
         memory: the budget of a device: `auto` (the machine's memory), bytes (`16GiB`), a share of the present peak
@@ -86,6 +87,7 @@ class Rematerialize(Pass):
         from jogak.memory.fit import fit, fit_least  # its solvers take a second to load
         from jogak.memory.split import fit_split, least_need
 
+        sink_constants(function)
         reading = read_tape(function, seconds)
         if self.memory == "min":
             solve = partial(fit_least, time_limit=self.time_limit)
@@ -97,11 +99,13 @@ class Rematerialize(Pass):
             reading, found = fit_split(function, reading, partial(fit, budget=budget, time_limit=self.time_limit))
             if not found.fits and self.memory != "auto":
                 does_not_fit(function, reading, found, dict(zip(mesh.axes, mesh.shape, strict=True)))
+        placed, made = tightened(reading.tape, found.sequence, found.placement), reading.ops
         if list(found.sequence) != list(range(len(reading.tape.steps))):
-            again = Counter(found.sequence).most_common(1)[0]
-            clones = emit_sequence(function, reading, found.sequence)
+            made = emit_sequence(function, reading, found.sequence)
+            clones = len(made) - len(reading.ops)
             if clones:
-                _tell(reading.ops[again[0]], clones, found)
+                _tell(reading.ops[Counter(found.sequence).most_common(1)[0][0]], clones, found)
+        write_offsets(function, reading, placed, made, found.sequence)
 
 
 def _tell(first: ir.Operation, clones: int, found: Fit) -> None:

@@ -15,20 +15,19 @@ Slot = tuple[int, int, ir.Value]
 """An operand that an op reads: which op (0: itself, then those of its regions), which operand, the original value."""
 
 
-def emit_sequence(function: ir.Operation, reading: TapeReading, sequence: Sequence[int]) -> int:
-    """Reorder the function's block, and clone the steps that come again; returns how many clones there are.
+def emit_sequence(function: ir.Operation, reading: TapeReading, sequence: Sequence[int]) -> list[ir.Operation]:
+    """Reorder the function's block, and clone the steps that come again; returns the op at each place of the sequence.
 
     Views follow their source: each is made right before its first reader, and again when its source is computed again.
     """
     writer = _Writer(function, reading)
     seen: set[int] = set()
-    clones = 0
+    made: list[ir.Operation] = []
     for number in sequence:
-        writer.append(number, clones if number in seen else None)
-        clones += number in seen
+        made.append(writer.append(number, len(made) - len(seen) if number in seen else None))
         seen.add(number)
     writer.finish()
-    return clones
+    return made
 
 
 class _Writer:
@@ -74,8 +73,8 @@ class _Writer:
         self.static[value] = made
         return made
 
-    def append(self, number: int, clone: int | None) -> None:
-        """Put a step at the end; as a clone with a number where it was there before."""
+    def append(self, number: int, clone: int | None) -> ir.Operation:
+        """Put a step at the end, as a clone with a number where it was there before; returns its op there."""
         op = self.reading.ops[number]
         forms = [(inner, place, self.current(value)) for inner, place, value in self.slots[number]]
         copy = op
@@ -89,6 +88,7 @@ class _Writer:
         for inner, place, form in forms:
             inside[inner].operands[place] = form
         self.newest.update(zip(op.results, copy.results, strict=True))
+        return copy
 
     def current(self, value: ir.Value) -> ir.Value:
         """The newest form of a value; a view is made where its source is newer than it."""

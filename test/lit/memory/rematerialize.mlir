@@ -3,8 +3,8 @@
 // %a is 1 KiB and needed twice, far apart: it is made again, and CSE does not undo it.
 
 // CHECK-LABEL: func.func @again
-// CHECK: tensor.concat dim(0) %[[X:.*]], %[[X]] :
-// CHECK: tensor.concat dim(0) %[[X]], %[[X]] {jogak.recompute = 0 : i64, jogak.recompute_of = "tensor.concat at {{.*}}"}
+// CHECK: tensor.concat dim(0) %[[X:.*]], %[[X]] {jogak.offset = array<i64: {{[0-9]+}}>} :
+// CHECK: tensor.concat dim(0) %[[X]], %[[X]] {jogak.offset = array<i64: {{[0-9]+}}>, jogak.recompute = 0 : i64, jogak.recompute_of = "tensor.concat at {{.*}}"}
 func.func @again(%x: tensor<16x8xf32>) -> tensor<1x1xf32> {
   // expected-remark @+1 {{this and more, 1 in all, computed again to fit 3200 bytes; no two layers share a plan}}
   %a = tensor.concat dim(0) %x, %x : (tensor<16x8xf32>, tensor<16x8xf32>) -> tensor<32x8xf32>
@@ -19,9 +19,10 @@ func.func @again(%x: tensor<16x8xf32>) -> tensor<1x1xf32> {
 
 // -----
 
-// It fits: nothing changes.
+// It fits: nothing changes, but that the offsets which prove it are written.
 
 // CHECK-LABEL: func.func @fits
+// CHECK-SAME: jogak.arena = 128 : i64
 // CHECK-NOT: jogak.recompute_of
 func.func @fits(%x: tensor<4xf32>) -> tensor<8xf32> {
   %a = tensor.concat dim(0) %x, %x : (tensor<4xf32>, tensor<4xf32>) -> tensor<8xf32>

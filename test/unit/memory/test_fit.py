@@ -17,6 +17,7 @@ from jogak.ir.context import new_context
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.memory import fit as fitting
+from jogak.memory import offsets
 from jogak.memory.attributes import ARENA, OFFSET
 from jogak.memory.fit import fit
 from jogak.memory.order import low_order
@@ -165,6 +166,43 @@ def test_measured_is_promised_and_bits_stay_the_same(device, memory):
     for one, other in zip(plain.outputs, planned.outputs, strict=True):
         assert all(equal(a, b) for a, b in zip(one, other, strict=True))
     assert ("jogak.recompute_of" in str(module)) == (memory != "1x")
+
+
+def offsets_of(module: ir.Module) -> list[str]:
+    operations = [view.operation for view in main_function(module).operation.regions[0].blocks[0].operations]
+    return [str(op.attributes[OFFSET]) for op in operations if OFFSET in op.attributes]
+
+
+@pytest.mark.parametrize("memory", ["1x", "0.8x"])
+def test_the_packing_that_fitted_is_the_one_that_is_emitted(device, memory, monkeypatch):
+    """Packing again without the budget may lose bytes under load."""
+    text, _ = device
+    module = ir.Module.parse(text, new_context())
+    fitting = offsets.place
+
+    def lossy(tape, sequence=None, *, enough=None, time_limit=0.5):
+        placed = fitting(tape, sequence, enough=enough, time_limit=time_limit)
+        return placed if enough is not None else replace(placed, arena=2 * placed.arena)
+
+    run_pipeline(module, f"builtin.module(jogak-rematerialize{{memory={memory}}})")
+    arena, found = int(main_function(module).attributes[ARENA].value), offsets_of(module)
+    monkeypatch.setattr(offsets, "place", lossy)
+    run_pipeline(module, "builtin.module(jogak-plan-memory)")
+    assert (int(main_function(module).attributes[ARENA].value), offsets_of(module)) == (arena, found)
+
+
+def test_offsets_that_are_not_right_any_more_are_made_anew(device):
+    text, mesh = device
+    module = ir.Module.parse(text, new_context())
+    run_pipeline(module, "builtin.module(jogak-rematerialize{memory=0.8x})")
+    found = offsets_of(module)
+    operations = [view.operation for view in main_function(module).operation.regions[0].blocks[0].operations]
+    with module.context:
+        next(op for op in operations if OFFSET in op.attributes).attributes[OFFSET] = ir.DenseI64ArrayAttr.get([0])
+    run_pipeline(module, "builtin.module(jogak-plan-memory)")
+    again, planned = run(module.operation.get_asm(enable_debug_info=True), mesh, "")
+    assert planned.memory[0].extent == int(main_function(again).attributes[ARENA].value)
+    assert len(offsets_of(module)) == len(found)
 
 
 def test_later_passes_do_not_merge_clones(device):

@@ -59,7 +59,8 @@ def pack(
     Args:
         buffers: what to place.
         capacity: bytes that are enough: the search stops as soon as it fits. None looks for the smallest arena.
-        time_limit: seconds after which the best packing so far is returned.
+        time_limit: seconds of this process's CPU after which the best packing so far is returned: a busy machine finds
+            the same one, later.
         alignment: every offset is a multiple of this many bytes; sizes are rounded up to it.
 
     Raises:
@@ -72,7 +73,7 @@ def pack(
     bound = live_peak(rounded)
     target = bound if capacity is None else max(bound, capacity // unit * unit)
     end = max((buffer.upper for buffer in rounded), default=0)
-    placed, proven = _search(_allocations(rounded, unit), end, bound // unit, target // unit, start + time_limit)
+    placed, proven = _search(_allocations(rounded, unit), end, bound // unit, target // unit, time_limit)
     offsets = {buffer.id: placed.get(index, 0) * unit for index, buffer in enumerate(rounded)}
     height = max((offsets[buffer.id] + buffer.size for buffer in rounded), default=0)
     validate_packing(rounded, offsets, height)
@@ -103,11 +104,12 @@ def _allocations(buffers: Sequence[Buffer], unit: int) -> tuple[Allocation, ...]
 
 
 def _search(
-    allocations: tuple[Allocation, ...], end: int, bound: int, target: int, deadline: float
+    allocations: tuple[Allocation, ...], end: int, bound: int, target: int, time_limit: float
 ) -> tuple[Placement, bool]:
-    """The best packing found until the deadline, and whether a smaller one is proven not to exist; in units."""
+    """The best packing found within a time limit, and whether a smaller one is proven not to exist; in units."""
     if not allocations:
         return {}, True
+    deadline = time.process_time() + time_limit
     best = _placement(OmniAllocator().allocate(allocations))
     height = _height(allocations, best)
     for order, goal, seconds in _restarts(bound, target, deadline):
@@ -127,7 +129,7 @@ def _restarts(bound: int, target: int, deadline: float) -> Iterator[tuple[Heuris
     seconds, goal = _FIRST_SLICE, bound
     while True:
         for order in _ORDERS:
-            left = deadline - time.monotonic()
+            left = deadline - time.process_time()
             if left <= 0:
                 return
             yield order, goal, min(seconds, left)
