@@ -31,6 +31,8 @@ _FARTHEST = 2
 """Layers between a repeat and what it stands in front of."""
 _TRIMMED = 16
 """Elements of a pattern that may end up in a part of the layers."""
+_TARGETS = (1.0, 0.85, 0.7, 0.55)
+"""Parts of the budget, beyond the arguments, that patterns are found for."""
 _ATTEMPTS = 3
 """How often the target is lowered by what the whole tape needs more than the short one told."""
 
@@ -214,28 +216,57 @@ def trim(pattern: Pattern, plans: FoldedPlans, whole: Layered, arrays: Arrays, b
     return unfold(pattern, whole, steps, start)
 
 
-def fold_plan(tape: Tape, budget: int, deadline: float, improve: int) -> FoldedPlan | None:
+def fold_plan(tape: Tape, budget: int, deadline: float, improve: int, enough: float = 0.0) -> FoldedPlan | None:
     """A sequence whose layers are alike and whose peak, on the whole tape, is within a budget; None if none is found.
+
+    One plan for all layers repeats a dear step in every one of them or in none. A mixture costs less: a pattern for
+    less than the budget in some layers, and in the first ones the same without its dearest elements (`trim`). So
+    patterns for several targets are found, and the cheapest sequence is taken.
 
     Args:
         tape: in the order that first computations keep.
         budget: bytes.
         deadline: of `time.thread_time()`.
-        improve: how many parts of the pattern are solved again.
+        improve: how many parts of the pattern for the budget itself are solved again; a quarter for the other targets.
+        enough: added seconds with which no further target is tried.
     """
     whole = find_layers(tape)
     short = None if whole is None else shorten(whole)
     if whole is None or short is None:
         return None
-    arrays, plans, target = arrays_of(tape), FoldedPlans(short), budget
+    best: tuple[float, list[int]] | None = None
+    arrays, plans = arrays_of(tape), FoldedPlans(short)
+    for share in _TARGETS:
+        target = tape.resident + int(share * (budget - tape.resident))
+        rounds = improve if share == 1 else improve // 4
+        pattern = _pattern(plans, whole, arrays, (target, budget), deadline, rounds)
+        if pattern is None:
+            break
+        sequence = trim(pattern, plans, whole, arrays, budget).sequence.tolist()
+        added = sum(tape.steps[step].seconds for step in sequence) - tape.seconds
+        best = min(best or (added, sequence), (added, sequence))
+        if best[0] <= enough:
+            break
+    return None if best is None else FoldedPlan(best[1], short.layer_count)
+
+
+def _pattern(
+    plans: FoldedPlans, whole: Layered, arrays: Arrays, bytes_: tuple[int, int], deadline: float, improve: int
+) -> Pattern | None:
+    """A pattern for a target, with which the whole tape keeps to the budget.
+
+    Args:
+        bytes_: the target, and the budget that is not less.
+    """
+    target, budget = bytes_
     for _ in range(_ATTEMPTS):
-        planner = Planner(plans, MoveFinder(short.layers.tape, target), deadline)
+        planner = Planner(plans, MoveFinder(plans.short.layers.tape, target), deadline)
         pattern = planner.repair({})
         if planner.peak(pattern) > target:
             return None
         pattern = planner.improve(planner.prune(pattern), improve)
-        peak = trace(arrays, unfold(pattern, whole, np.asarray(short.whole)).sequence).peak
+        peak = trace(arrays, unfold(pattern, whole, np.asarray(plans.short.whole)).sequence).peak
         if peak <= budget:
-            return FoldedPlan(trim(pattern, plans, whole, arrays, budget).sequence.tolist(), short.layer_count)
+            return pattern
         target -= peak - budget
     return None

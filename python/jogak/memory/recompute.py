@@ -32,6 +32,8 @@ _SHORT = 1_500
 """Steps up to which plans that treat every layer by itself are tried beside those that all layers share."""
 _MOMENTS, _APART = 3, 12
 """Positions for which the integer program is solved, and how far they are apart."""
+_NEAR = 1.03
+"""What a plan may add, over the bound, with which no other one is looked for."""
 _ALIKE = 1.05
 """How much more a plan may add whose layers are alike."""
 
@@ -89,7 +91,7 @@ def recompute(
         return Plan(sequence, peak, added, min(bound, added) if peak <= budget else bound, peak <= budget, layers)
 
     ordered = replace(tape, steps=[tape.steps[step] for step in order])
-    folded = fold_plan(ordered, budget, time.thread_time() + time_limit / 2, improve)
+    folded = fold_plan(ordered, budget, time.thread_time() + time_limit / 2, improve, _NEAR * bound)
     alike = None if folded is None else made([order[step] for step in folded.sequence], folded.layers)
     if alike is not None and len(tape.steps) > _SHORT:
         return alike

@@ -137,6 +137,17 @@ def rows_by_layer(tape: Tape, sequence: list[int]) -> dict[int, list[tuple[int, 
     return found
 
 
+def test_a_tighter_pattern_in_some_layers_beats_one_that_just_fits():
+    """The pattern for the budget itself adds 2.5 % more than the bound."""
+    tape = training_step(32)
+    budget = budget_of(tape, 0.25)
+    plan = fold_plan(tape, budget, float("inf"), 20)
+    assert plan is not None
+    assert lay_out(tape, plan.sequence).peak <= budget
+    added = sum(tape.steps[step].seconds for step in plan.sequence) - tape.seconds
+    assert added <= 1.001 * bound_of(tape, range(len(tape.steps)), budget).seconds
+
+
 @pytest.mark.parametrize("share", [0.9, 0.75, 0.5, 0.35])
 def test_folding_costs_little_against_planning_every_layer(share, monkeypatch):
     tape = training_step(12)
