@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from jogak.ir.diagnostics import remark
 from jogak.ir.rewrite.build import functions
 from jogak.ir.rewrite.dimensions import read_dimensions
-from jogak.ir.rewrite.projections import expose, find_projections
+from jogak.ir.rewrite.projections import expose
 from jogak.ir.rewrite.refine import refine
 from jogak.plugin import Pass
 
 if TYPE_CHECKING:
     from torch_mlir import ir
-
-    from jogak.ir.rewrite.dimensions import Dimensions
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,11 @@ class RefineDimensions(Pass):
     it its optimizer state and updates. Such an argument carries `jogak.logical_shape`, the shape it had: its values
     are the same in row-major order.
 
+    Pieces of different sizes (grouped-query attention) are stored as shares: `[8, 64]` of which slices take 4, 2 and 2
+    rows becomes `[2, 4, 64]`, two shares of 2, 1 and 1 rows, so that the shares can be split and each piece is a slice
+    of the other dimension. There are as many shares as no reshape of a piece takes apart (key-value heads). Such an
+    argument, its bias and its optimizer state carry `jogak.shares` too, which says how their values are reordered.
+
     Before: linalg ops in generic form, fills and splat constants recognized (`jogak-recognize-fills`), static shapes.
 
     After: a reshape remains only where two cuts contradict each other, around ops that are not linalg, and at the
@@ -39,7 +42,8 @@ class RefineDimensions(Pass):
 
     Options: `expose-projections` (true): whether arguments may change their shapes.
 
-    Failure: none. A parameter that is taken apart into unequal pieces keeps its shape, with a remark.
+    Failure: none. A parameter that is taken apart into unequal pieces with nothing in common (a single key-value head),
+    or whose rows something counts, keeps its shape, with a remark.
 
     Example:
         ```mlir before
@@ -63,15 +67,10 @@ class RefineDimensions(Pass):
         for function in functions(module):
             dims = read_dimensions(function)
             if self.expose_projections:
-                _expose(function, dims)
+                for case in expose(function, dims):
+                    sizes = ", ".join(map(str, case.sizes))
+                    text = f"{case.name!r} is taken apart into unequal pieces ({sizes}) and keeps its shape"
+                    remark(case.slices, text)
             dims.freeze_flat()
             dims.factors.propagate()
             refine(function, dims)
-
-
-def _expose(function: ir.Operation, dims: Dimensions) -> None:
-    found, uneven = find_projections(function, dims)
-    for case in uneven:
-        sizes = ", ".join(map(str, case.sizes))
-        remark(case.slices, f"{case.argument!r} is taken apart into unequal pieces ({sizes}) and keeps its shape")
-    expose(function, dims, found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
@@ -48,14 +48,15 @@ _TOOLS = ("jogak", "torch", "torch-mlir")
 def build_manifest(made: Compilation) -> dict[str, Any]:
     """The manifest of a finished compilation; its keys are those of `docs/manifest.schema.json`."""
     function = main_function(made.program).operation
+    arguments = _arguments(function, made.mesh)
     return {
         "schema_version": SCHEMA_VERSION,
         "tools": {"python": platform.python_version(), **{name: _version(name) for name in _TOOLS}},
         "input_sha256": _input_hash(made),
         "configuration": made.configuration.to_json(),
         "mesh": made.mesh.to_json(),
-        "arguments": _arguments(function, made.mesh),
-        "results": _results(function, made.mesh),
+        "arguments": arguments,
+        "results": _results(function, made.mesh, arguments),
         "padding": _padding(function, made.mesh),
         "modules": {"program": PROGRAM, "device": DEVICE, "devices": made.mesh.devices},
         "weights": {"seed": made.configuration.options.seed, "files": list(tensor_files(made))},
@@ -88,14 +89,12 @@ def _arguments(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
     for value, argument, attributes in zip(
         block.arguments, read_arguments(function), argument_attributes(function), strict=True
     ):
-        entry = _tensor(value, attributes, mesh)
-        if argument.logical != argument.shape:
-            entry["logical_shape"] = list(argument.logical)
+        entry = _tensor(value, attributes, mesh) | argument.layout()
         described.append({"name": argument.name, "role": argument.role, **entry})
     return described
 
 
-def _results(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
+def _results(function: ir.Operation, mesh: Mesh, arguments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     returned = list(list(function.regions[0].blocks[0].operations)[-1].operands)
     described: list[dict[str, Any]] = []
     for number, (value, attributes) in enumerate(zip(returned, result_attributes(function), strict=True)):
@@ -106,6 +105,8 @@ def _results(function: ir.Operation, mesh: Mesh) -> list[dict[str, Any]]:
         }
         if "jogak.updates" in attributes:
             entry["updates"] = int(ir.IntegerAttr(attributes["jogak.updates"]).value)
+            updated = arguments[entry["updates"]]
+            entry |= {key: updated[key] for key in ("logical_shape", "shares") if key in updated}
         described.append(entry)
     return described
 

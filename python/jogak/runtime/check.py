@@ -26,6 +26,7 @@ from jogak.runtime.sharded import argument_pieces, whole_results
 from jogak.runtime.simulator import ONE_DEVICE, SimulationResult, simulate
 from jogak.runtime.values import load_values
 from jogak.sharding.mesh import Mesh
+from jogak.targets.distributed.rank.layout import logical, stored
 
 _TOLERANCE = {"f64": 1e-5, "f32": 1e-5, "bf16": 2e-2, "f16": 2e-2}
 """Largest relative error that passes, by the narrowest float that is computed in."""
@@ -182,8 +183,10 @@ def whole_program(
     """
     annotated = load_program(parse_file(file_of(folder, manifest["modules"]["program"]), new_context()))
     program = replace(annotated, mesh=None)  # the mesh of its annotations, which mean nothing here
-    outputs = simulate(program, ONE_DEVICE, [values], precision="f64" if precision == "f64" else None).outputs[0]
-    return {described["name"]: value for described, value in zip(manifest["results"], outputs, strict=True)}
+    given = {each["name"]: stored(values[each["name"]], each) for each in manifest["arguments"]}
+    outputs = simulate(program, ONE_DEVICE, [given], precision="f64" if precision == "f64" else None).outputs[0]
+    described = zip(manifest["results"], outputs, strict=True)
+    return {entry["name"]: logical(value, entry) for entry, value in described}
 
 
 def check_run(

@@ -13,6 +13,7 @@ from jogak.runtime.collectives import combine
 from jogak.runtime.errors import SimulationError
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Combiner, Sharding
+from jogak.targets.distributed.rank.layout import logical, stored
 
 REPLICAS = 1e-5
 """How far replicas may differ after one step, relative to the largest magnitude among them."""
@@ -39,12 +40,12 @@ def argument_pieces(described: Mapping[str, Any], whole: Tensor, mesh: Mesh) -> 
 
     Args:
         described: the argument in the manifest.
-        whole: its value, in any shape of its elements.
+        whole: its value, in any shape of its elements in the model's order, or as the program stores it.
 
     Raises:
         JogakError: a dimension has fewer elements than there are pieces.
     """
-    return shard_value(whole.reshape(described["shape"]), Sharding.parse(described["sharding"]).on(mesh), mesh)
+    return shard_value(stored(whole, described), Sharding.parse(described["sharding"]).on(mesh), mesh)
 
 
 def _local(tensor: Tensor, sharding: Sharding, mesh: Mesh, device: int) -> Tensor:
@@ -129,7 +130,7 @@ def whole_results(
     mesh: Mesh,
     tolerance: float | None = REPLICAS,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Every result of a program by name, and by how much devices differ that should hold the same piece.
+    """Every result of a program in the model's shape, and how much devices differ that should hold the same piece.
 
     Args:
         described: the results in the manifest.
@@ -145,7 +146,7 @@ def whole_results(
         pieces = [each[number] for each in outputs]
         sharding = Sharding.parse(entry["sharding"]).on(mesh)
         whole, difference = unshard_value(pieces, sharding, mesh, shape=entry["shape"], tolerance=tolerance)
-        results[entry["name"]], disagreement[entry["name"]] = whole, difference
+        results[entry["name"]], disagreement[entry["name"]] = logical(whole, entry), difference
     return results, disagreement
 
 

@@ -28,7 +28,7 @@ def load_values(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
     for name in manifest["weights"]["files"]:
         values |= read_weights(file_of(folder, name))
     if manifest["reference"] == "program":
-        values = {each["name"]: values[each["name"]].reshape(each["shape"]) for each in manifest["arguments"]}
+        values = {each["name"]: values[each["name"]].reshape(_shape(each)) for each in manifest["arguments"]}
     return values
 
 
@@ -44,6 +44,11 @@ def seeded_values(manifest: Mapping[str, Any]) -> dict[str, Tensor]:
     return initial_values(configuration.model, configuration.options)
 
 
+def _shape(argument: Mapping[str, Any]) -> list[int]:
+    """The shape of an argument in the model."""
+    return list(argument.get("logical_shape", argument["shape"]))
+
+
 def drawn_values(arguments: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Tensor]:
     """Values for a program of which only the interface is known.
 
@@ -55,7 +60,7 @@ def drawn_values(arguments: Sequence[Mapping[str, Any]], seed: int) -> dict[str,
 
 
 def _drawn(argument: Mapping[str, Any], generator: torch.Generator) -> Tensor:
-    shape, dtype, role = argument["shape"], dtype_of(argument["element"]), argument["role"]
+    shape, dtype, role = _shape(argument), dtype_of(argument["element"]), argument["role"]
     if role == "optimizer_state":
         return torch.zeros(shape, dtype=dtype)
     if not dtype.is_floating_point:

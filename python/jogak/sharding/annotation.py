@@ -36,7 +36,10 @@ def read_arguments(function: ir.Operation) -> list[Argument]:
         logical = shape
         if "jogak.logical_shape" in attributes:
             logical = tuple(ir.DenseI64ArrayAttr(attributes["jogak.logical_shape"]))
-        arguments.append(Argument(name, role, shape, logical))
+        shares: tuple[tuple[int, ...], ...] = ()
+        if "jogak.shares" in attributes:
+            shares = tuple(tuple(ir.DenseI64ArrayAttr(sizes)) for sizes in ir.ArrayAttr(attributes["jogak.shares"]))
+        arguments.append(Argument(name, role, shape, logical, shares))
     return arguments
 
 

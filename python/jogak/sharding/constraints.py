@@ -219,7 +219,7 @@ def _seeds(constraint: Constraint, arguments: Sequence[Argument], mesh: Mesh, gr
         matched = _large_enough(matched, spec, mesh, where)
     for number, each in matched.items():
         if number not in inner or spec.fits(len(each.shape)):
-            dims = _spread(spec, each, where)
+            dims = _spread(spec, each, mesh, where)
             _check_sizes(dims, each, mesh, where)
             yield Seed(
                 number, dims, spec.priority, where, spec.somewhere, spec.replicated, spec.group, spec.barrier,
@@ -264,8 +264,10 @@ def logical_groups(shape: Sequence[int], logical: Sequence[int]) -> list[list[in
     return groups
 
 
-def _spread(spec: Request, argument: Argument, where: str) -> tuple[DimSpec, ...]:
-    """The constraint on the dimensions that the program has: axes of an exposed dimension go to its innermost part."""
+def _spread(spec: Request, argument: Argument, mesh: Mesh, where: str) -> tuple[DimSpec, ...]:
+    """The constraint on the dimensions that the program has: axes of an exposed dimension go to its innermost part,
+    those of one that is stored as shares to the shares, if there are enough of them.
+    """
     if spec.dims is None:
         return _open(len(argument.shape))
     if not spec.fits(len(argument.logical)):
@@ -276,10 +278,12 @@ def _spread(spec: Request, argument: Argument, where: str) -> tuple[DimSpec, ...
         )
     dims = spec.spread(len(argument.logical))
     spread = [DimSpec()] * len(argument.shape)
-    for dim, group in zip(dims, logical_groups(argument.shape, argument.logical), strict=True):
+    shares = argument.shares or ((),) * len(argument.logical)
+    for dim, group, parts in zip(dims, logical_groups(argument.shape, argument.logical), shares, strict=True):
         for member in group:
             spread[member] = DimSpec((), dim.open)
-        spread[group[-1]] = dim
+        first = parts and splits(argument.shape[group[0]], dim.axes, mesh)
+        spread[group[0] if first else group[-1]] = dim
     return tuple(spread)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from jogak.errors import JogakError, nearest, unknown_name
 from jogak.sharding.graph import Graph, Node
@@ -22,12 +23,23 @@ class Argument:
         role: `parameter`, `buffer`, `optimizer_state`, `input` or `seed`; `value` for an inner value.
         shape: shape in the program.
         logical: shape in the user's model, which differs where a fused projection was exposed.
+        shares: for each dimension of that, where it is stored as shares, what a share holds of each part; else nothing.
     """
 
     name: str
     role: str
     shape: tuple[int, ...]
     logical: tuple[int, ...]
+    shares: tuple[tuple[int, ...], ...] = ()
+
+    def layout(self) -> dict[str, Any]:
+        """What the manifest says about the order of its elements."""
+        found: dict[str, Any] = {"shape": list(self.shape)}
+        if self.logical != self.shape:
+            found["logical_shape"] = list(self.logical)
+        if any(self.shares):
+            found["shares"] = [list(sizes) for sizes in self.shares]
+        return found
 
 
 def select(pattern: str, arguments: Sequence[Argument], graph: Graph | None) -> dict[int, Argument]:

@@ -36,6 +36,7 @@ from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import argument_attributes, result_attributes, update_positions
 from jogak.sharding.selection import Argument
 from jogak.sharding.sharding import DimSpec, Sharding
+from jogak.targets.distributed.rank.layout import logical, stored
 
 STRATEGIES = ("data", "tensor", "mixed")
 """Data: inputs split by batch. Tensor: parameters split, in turn by their first and second dimension. Mixed: both."""
@@ -216,7 +217,7 @@ def _pieces(
     pieces: list[dict[str, Tensor]] = [{} for _ in range(mesh.devices)]
     for argument, attributes in zip(read_arguments(whole), argument_attributes(function), strict=True):
         sharding = Sharding.parse(str(ir.StringAttr(attributes[SHARDING]).value)).on(mesh)
-        value = values[argument.name].reshape(argument.shape)
+        value = stored(values[argument.name], argument.layout())
         for device, piece in enumerate(shard_value(value, sharding, mesh)):
             pieces[device][argument.name] = piece
     return pieces
@@ -227,6 +228,7 @@ def _results(
 ) -> dict[str, Tensor]:
     """Every result of the program, whole."""
     arguments = argument_attributes(function)
+    described = read_arguments(whole)
     updates = update_positions(function)
     types = ir.FunctionType(ir.TypeAttr(whole.attributes["function_type"]).value).results
     found: dict[str, Tensor] = {}
@@ -235,5 +237,7 @@ def _results(
         sharding = Sharding.parse(str(ir.StringAttr(source[SHARDING]).value)).on(mesh).complete()
         shape = ir.RankedTensorType(types[number]).shape
         value, _ = unshard_value([each[number] for each in outputs], sharding, mesh, shape=shape)
+        if number in updates:
+            value = logical(value, described[updates[number]].layout())
         found[str(ir.StringAttr(attributes["jogak.name"]).value)] = value
     return found

@@ -17,7 +17,10 @@ from jogak.zoo.options import require_divisible
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes; `kv_heads` key and value heads are each shared by `heads / kv_heads` query heads."""
+    """Sizes; `kv_heads` key and value heads are each shared by `heads / kv_heads` query heads.
+
+    `fused`: one weight for queries, keys and values, and one for gate and up, as in Phi-3.
+    """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "8b": {
@@ -41,6 +44,7 @@ class Config:
     vocab: int = 32000
     theta: float = 10000.0
     eps: float = 1e-5
+    fused: bool = False
     batch: int = 8
     sequence: int = 512
 
@@ -85,16 +89,20 @@ class Attention(nn.Module):
         self.kv_heads = config.kv_heads
         self.groups = config.heads // config.kv_heads
         self.size = config.width // config.heads
-        self.q = nn.Linear(config.width, config.heads * self.size, bias=False)
-        self.k = nn.Linear(config.width, config.kv_heads * self.size, bias=False)
-        self.v = nn.Linear(config.width, config.kv_heads * self.size, bias=False)
+        self.sizes = [count * self.size for count in (config.heads, config.kv_heads, config.kv_heads)]
+        self.fused = config.fused
+        if self.fused:
+            self.qkv = nn.Linear(config.width, sum(self.sizes), bias=False)
+        else:
+            self.q, self.k, self.v = (nn.Linear(config.width, size, bias=False) for size in self.sizes)
         self.proj = nn.Linear(config.heads * self.size, config.width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         batch, length, _ = x.shape
-        q = self.q(x).view(batch, length, self.kv_heads, self.groups, self.size).permute(0, 2, 3, 1, 4)
-        k = self.k(x).view(batch, length, self.kv_heads, self.size).transpose(1, 2)
-        v = self.v(x).view(batch, length, self.kv_heads, self.size).transpose(1, 2)
+        q, k, v = self.qkv(x).split(self.sizes, dim=-1) if self.fused else (self.q(x), self.k(x), self.v(x))
+        q = q.reshape(batch, length, self.kv_heads, self.groups, self.size).permute(0, 2, 3, 1, 4)
+        k = k.reshape(batch, length, self.kv_heads, self.size).transpose(1, 2)
+        v = v.reshape(batch, length, self.kv_heads, self.size).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         shared = (batch, self.kv_heads, self.groups, length, self.size)
         y = attend(q, k[:, :, None].expand(shared), v[:, :, None].expand(shared), mask)
@@ -106,14 +114,19 @@ class Attention(nn.Module):
 class GatedMlp(nn.Module):
     """SwiGLU (Shazeer 2020): down(silu(gate(x)) * up(x))."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, fused: bool = False) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
+        self.fused = fused
+        if fused:
+            self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        else:
+            self.gate = nn.Linear(width, hidden, bias=False)
+            self.up = nn.Linear(width, hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))
+        gate, up = self.gate_up(x).chunk(2, dim=-1) if self.fused else (self.gate(x), self.up(x))
+        out: Tensor = self.down(functional.silu(gate) * up)
         return out
 
 
@@ -125,7 +138,7 @@ class Block(nn.Module):
         self.norm_1 = RMSNorm(config.width, config.eps)
         self.attn = Attention(config)
         self.norm_2 = RMSNorm(config.width, config.eps)
-        self.mlp = GatedMlp(config.width, config.hidden)
+        self.mlp = GatedMlp(config.width, config.hidden, config.fused)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         x = x + self.attn(self.norm_1(x), cos, sin, mask)

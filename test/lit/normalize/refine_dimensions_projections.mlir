@@ -38,16 +38,18 @@ func.func @fused(
 
 // -----
 
-// Grouped-query attention in one weight: two query heads, one key head, one value head.
+// A weight of which slices return what shows no heads, but three of them behind a reshape: the pieces have nothing in
+// common.
 
 // CHECK-LABEL: func.func @uneven
-// CHECK-SAME: tensor<8x2xf32> {jogak.name = "qkv", jogak.role = "parameter"}
-func.func @uneven(%w: tensor<8x2xf32> {jogak.name = "qkv", jogak.role = "parameter"}) -> (tensor<4x2xf32>, tensor<2x2xf32>, tensor<2x2xf32>) {
-  // expected-remark @below {{'qkv' is taken apart into unequal pieces (4, 2, 2) and keeps its shape}}
-  %q = tensor.extract_slice %w[0, 0] [4, 2] [1, 1] : tensor<8x2xf32> to tensor<4x2xf32>
-  %k = tensor.extract_slice %w[4, 0] [2, 2] [1, 1] : tensor<8x2xf32> to tensor<2x2xf32>
-  %v = tensor.extract_slice %w[6, 0] [2, 2] [1, 1] : tensor<8x2xf32> to tensor<2x2xf32>
-  return %q, %k, %v : tensor<4x2xf32>, tensor<2x2xf32>, tensor<2x2xf32>
+// CHECK-SAME: tensor<10x2xf32> {jogak.name = "qkv", jogak.role = "parameter"}
+func.func @uneven(%w: tensor<10x2xf32> {jogak.name = "qkv", jogak.role = "parameter"}) -> (tensor<3x2x2xf32>, tensor<2x2xf32>, tensor<2x2xf32>) {
+  // expected-remark @below {{'qkv' is taken apart into unequal pieces (6, 2, 2) and keeps its shape}}
+  %q = tensor.extract_slice %w[0, 0] [6, 2] [1, 1] : tensor<10x2xf32> to tensor<6x2xf32>
+  %k = tensor.extract_slice %w[6, 0] [2, 2] [1, 1] : tensor<10x2xf32> to tensor<2x2xf32>
+  %v = tensor.extract_slice %w[8, 0] [2, 2] [1, 1] : tensor<10x2xf32> to tensor<2x2xf32>
+  %heads = tensor.expand_shape %q [[0, 1], [2]] output_shape [3, 2, 2] : tensor<6x2xf32> into tensor<3x2x2xf32>
+  return %heads, %k, %v : tensor<3x2x2xf32>, tensor<2x2xf32>, tensor<2x2xf32>
 }
 
 // -----

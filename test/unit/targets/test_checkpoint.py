@@ -38,11 +38,13 @@ def test_pieces_of_one_mesh_make_windows_of_another(tmp_path: Path, sharding: st
     (tmp_path / "index.json").write_text(json.dumps(index), encoding="utf-8")
     with Checkpoint(tmp_path) as source:
         assert source.steps == 7
-        assert torch.equal(source.read("w", [4, 8], (slice(1, 4), slice(3, 5))), whole[1:4, 3:5])
-        assert torch.equal(source.read("w", [2, 16], (slice(1, 2), slice(0, 16))), whole.reshape(2, 16)[1:])
+        assert torch.equal(source.read({"name": "w", "shape": [4, 8]}, (slice(1, 4), slice(3, 5))), whole[1:4, 3:5])
+        assert torch.equal(
+            source.read({"name": "w", "shape": [2, 16]}, (slice(1, 2), slice(0, 16))), whole.reshape(2, 16)[1:]
+        )
         assert torch.equal(source.whole("w"), whole)
         with pytest.raises(RunError, match="'w' has shape"):
-            source.read("w", [3], (slice(0, 3),))
+            source.read({"name": "w", "shape": [3]}, (slice(0, 3),))
 
 
 def test_nobody_writes_padding() -> None:

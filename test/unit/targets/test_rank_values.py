@@ -51,14 +51,15 @@ def test_only_the_window_is_read(tmp_path: Path) -> None:
     save_file({"w": whole}, str(tmp_path / "a.safetensors"))
     with Files([tmp_path / "a.safetensors"]) as files:
         assert "w" in files
-        part = files.read("w", (4, 8), (slice(1, 3), slice(4, 8)))
+        part = files.read({"name": "w", "shape": [4, 8]}, (slice(1, 3), slice(4, 8)))
         assert torch.equal(part, whole[1:3, 4:8])
         assert part.untyped_storage().nbytes() == part.nbytes, "the rest of the rows is not held in memory"
         assert torch.equal(
-            files.read("w", (2, 2, 8), (slice(0, 2), slice(1, 2), slice(0, 8))), whole[1::2].view(2, 1, 8)
+            files.read({"name": "w", "shape": [2, 2, 8]}, (slice(0, 2), slice(1, 2), slice(0, 8))),
+            whole[1::2].view(2, 1, 8),
         )
         with pytest.raises(RunError, match=r"'w' has shape \[4, 8\], but the program takes \[3\]"):
-            files.read("w", (3,), (slice(0, 1),))
+            files.read({"name": "w", "shape": [3]}, (slice(0, 1),))
 
 
 def test_what_no_file_holds(tmp_path: Path) -> None:

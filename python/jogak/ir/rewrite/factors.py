@@ -41,7 +41,25 @@ class Window:
         return (self.whole, self.part)
 
 
-Edge = Group | Window
+@dataclass(frozen=True)
+class Share:
+    """`part` is the range of `whole` that begins at `offset`, where `whole` is stored as `count` shares.
+
+    A share holds an equal portion of each part of `whole`, one behind another: share `s` of parts `q`, `k` and `v` is
+    portion `s` of `q`, then that of `k`, then that of `v`. So the range is the same one in every share.
+    """
+
+    whole: Node
+    part: Node
+    offset: int
+    count: int
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.whole, self.part)
+
+
+Edge = Group | Window | Share
 
 
 class Factors:
@@ -53,6 +71,7 @@ class Factors:
         self._cuts: list[set[int]] = []
         self._frozen: list[bool] = []
         self.edges: list[Edge] = []
+        self._shares: dict[Node, int] = {}
 
     def new(self, size: int) -> Node:
         """A node of its own."""
@@ -113,6 +132,26 @@ class Factors:
         chain = [size, *sorted(cuts, reverse=True), 1]
         return tuple(upper // lower for upper, lower in itertools.pairwise(chain))
 
+    def store_as_shares(self, node: Node, count: int) -> None:
+        """Store `node` as so many shares; its windows become `Share` edges by whoever decides this."""
+        self._shares[self.find(node)] = count
+        self.cut(node, self._size[node] // count)
+
+    def shares(self, node: Node) -> int:
+        """As how many shares `node` is stored; 1 when its elements are in their own order."""
+        return self._shares.get(self.find(node), 1)
+
+    def without(self, dropped: set[Edge], frozen: Iterable[Node]) -> Factors:
+        """A copy that lacks some edges, with these nodes frozen besides."""
+        copy = Factors()
+        copy._size, copy._parent, copy._frozen = list(self._size), list(self._parent), list(self._frozen)
+        copy._cuts = [set(cuts) for cuts in self._cuts]
+        copy._shares = dict(self._shares)
+        copy.edges = [edge for edge in self.edges if edge not in dropped]
+        for node in frozen:
+            copy.freeze(node)
+        return copy
+
     def propagate(self) -> None:
         """Carry cuts along the edges until nothing changes, in time linear in the edges."""
         at_node: dict[Node, list[Edge]] = {}
@@ -125,7 +164,10 @@ class Factors:
                 todo.extend(at_node.get(changed, ()))
 
     def _apply(self, edge: Edge) -> Iterable[Node]:
-        wanted = self._of_group(edge) if isinstance(edge, Group) else self._of_window(edge)
+        if isinstance(edge, Share):
+            wanted = self._of_share(edge)
+        else:
+            wanted = self._of_group(edge) if isinstance(edge, Group) else self._of_window(edge)
         return [self.find(node) for node, at in wanted if self.cut(node, at)]
 
     def _of_group(self, edge: Group) -> list[tuple[Node, int]]:
@@ -145,6 +187,22 @@ class Factors:
         down = [(edge.part, at) for at in sorted(self.cuts(edge.whole)) if edge.offset % at == 0 and size % at == 0]
         up = [(edge.whole, at) for at in sorted(self.cuts(edge.part)) if edge.offset % at == 0]
         return down + up
+
+    def _of_share(self, edge: Share) -> list[tuple[Node, int]]:
+        whole, part = self._size[edge.whole] // edge.count, self._size[edge.part] // edge.count
+        offset = edge.offset // edge.count
+        wanted = [(edge.whole, whole), (edge.part, part)]
+        for at in sorted(self.cuts(edge.whole)):
+            if at % whole == 0:
+                wanted.append((edge.part, at // whole * part))
+            elif offset % at == 0 and part % at == 0:
+                wanted.append((edge.part, at))
+        for at in sorted(self.cuts(edge.part)):
+            if at % part == 0:
+                wanted.append((edge.whole, at // part * whole))
+            elif offset % at == 0:
+                wanted.append((edge.whole, at))
+        return wanted
 
 
 def block_of(pieces: Sequence[int], offset: int, size: int) -> tuple[int, int] | None:

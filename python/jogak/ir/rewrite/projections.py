@@ -11,12 +11,10 @@ from torch_mlir import ir
 from jogak.ir.rewrite import build
 from jogak.ir.rewrite.dimensions import Dimensions, is_full_rank, static
 from jogak.ir.rewrite.factors import Edge, Factors, Group, Node
+from jogak.ir.rewrite.shares import SHARES, Shares, links_of, shared_arguments, state_arguments, store_as_shares
 
 LOGICAL_SHAPE = "jogak.logical_shape"
 """The attribute of an argument that holds the shape which the user knows it by."""
-
-STATE_ROLES = {"parameter", "optimizer_state", "buffer"}
-"""Roles of arguments whose shape may change: their values are stored, and reshaped when they are loaded."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,19 @@ class Projection:
 
 @dataclass(frozen=True)
 class Uneven:
-    """A dimension that is taken apart in pieces of different sizes, which no cut can describe."""
+    """A dimension that is taken apart in pieces of different sizes, which no cut can describe.
 
-    argument: str
+    Attributes:
+        node: the sliced dimension.
+        argument: number of a parameter that has it.
+        name: of the parameter.
+        sizes: of the pieces.
+        slices: an operation that takes a piece, for messages.
+    """
+
+    node: Node
+    argument: int
+    name: str
     sizes: tuple[int, ...]
     slices: ir.Operation
 
@@ -46,7 +54,7 @@ class Uneven:
 def find_projections(function: ir.Operation, dims: Dimensions) -> tuple[list[Projection], list[Uneven]]:
     """All the fused projections of a function, and those dimensions of parameters that are taken apart unevenly."""
     owners = _state_nodes(function, dims)
-    links = _links(dims.factors)
+    links = links_of(dims.factors)
     found: list[Projection] = []
     uneven: list[Uneven] = []
     for node, ranges, op in _sliced_dimensions(function, dims):
@@ -60,7 +68,7 @@ def find_projections(function: ir.Operation, dims: Dimensions) -> tuple[list[Pro
         if len(set(extents)) == 1:
             found += [Projection(target, at, op) for target, at in flat if at > 1]
         elif flat:
-            uneven.append(Uneven(owners[flat[0][0]], extents, op))
+            uneven.append(Uneven(node, *owners[flat[0][0]], extents, op))
     return found, uneven
 
 
@@ -68,18 +76,17 @@ def _offsets(extents: tuple[int, ...]) -> list[int]:
     return [sum(extents[:n]) for n in range(len(extents))]
 
 
-def _state_nodes(function: ir.Operation, dims: Dimensions) -> dict[Node, str]:
-    """The flat dimensions of state arguments, with the name of one such argument; none that an input shares."""
-    state: dict[Node, str] = {}
+def _state_nodes(function: ir.Operation, dims: Dimensions) -> dict[Node, tuple[int, str]]:
+    """The flat dimensions of state arguments, with number and name of one of them; none that an input shares."""
+    state: dict[Node, tuple[int, str]] = {}
     others: set[Node] = set()
-    attributes = function.attributes.get("arg_attrs", [])
-    for argument, own in zip(build.entry_block(function).arguments, attributes, strict=False):
+    held = state_arguments(function)
+    for argument in build.entry_block(function).arguments:
         if not build.is_tensor(argument):
             continue
         nodes = [dims.factors.find(node) for node in dims.nodes(argument, True)]
-        if "jogak.role" in own and own["jogak.role"].value in STATE_ROLES:
-            name = own["jogak.name"].value if "jogak.name" in own else f"argument {argument.arg_number}"
-            state = dict.fromkeys(nodes, name) | state
+        if argument.arg_number in held:
+            state = dict.fromkeys(nodes, (argument.arg_number, held[argument.arg_number])) | state
         else:
             others.update(nodes)
     return {node: name for node, name in state.items() if node not in others}
@@ -100,14 +107,6 @@ def _sliced_dimensions(
                 ranges.setdefault((source, d), {})[offset, extent] = op
     for (source, d), taken in ranges.items():
         yield dims.nodes(source, False)[d], sorted(taken), next(iter(taken.values()))
-
-
-def _links(factors: Factors) -> dict[Node, list[Edge]]:
-    links: dict[Node, list[Edge]] = {}
-    for edge in factors.edges:
-        for node in {factors.find(node) for node in edge.nodes}:
-            links.setdefault(node, []).append(edge)
-    return links
 
 
 def _reach(factors: Factors, links: dict[Node, list[Edge]], node: Node, at: int) -> list[tuple[Node, int]]:
@@ -141,21 +140,36 @@ def _through(factors: Factors, edge: Group, node: Node, at: int) -> tuple[Node, 
     return None
 
 
-def expose(function: ir.Operation, dims: Dimensions, found: list[Projection]) -> None:
-    """Cut the parameters' dimensions, and note their original shapes on the arguments, before anything else is cut."""
+def expose(function: ir.Operation, dims: Dimensions) -> list[Uneven]:
+    """Cut the parameters' dimensions before anything else is cut, and note their original shapes on the arguments.
+
+    Returns:
+        Those dimensions that are taken apart unevenly and have to stay as they are.
+    """
+    found, uneven = find_projections(function, dims)
     for projection in found:
         dims.factors.cut(projection.node, projection.at)
-    arguments = build.entry_block(function).arguments
-    if not found:
-        return
+    shares = store_as_shares(function, dims, [case.node for case in uneven])
+    if found or shares:
+        _note_shapes(function, dims, shares)
+    settled = shared_arguments(function)
+    return [case for case in uneven if dims.factors.shares(case.node) == 1 and case.argument not in settled]
+
+
+def _note_shapes(function: ir.Operation, dims: Dimensions, shares: list[Shares]) -> None:
+    sizes = {node: each.sizes for each in shares for node in each.nodes}
     attributes = list(function.attributes["arg_attrs"])
-    for number, argument in enumerate(arguments):
+    for number, argument in enumerate(build.entry_block(function).arguments):
         if not build.is_tensor(argument):
             continue
-        if any(dims.factors.cuts(node) for node in dims.nodes(argument, True)):
-            shape = ir.DenseI64ArrayAttr.get(build.shape_of(argument))
+        nodes = [dims.factors.find(node) for node in dims.nodes(argument, True)]
+        if any(dims.factors.cuts(node) for node in nodes):
+            noted: dict[str, ir.Attribute] = {LOGICAL_SHAPE: ir.DenseI64ArrayAttr.get(build.shape_of(argument))}
+            if any(node in sizes for node in nodes):
+                parts = [ir.DenseI64ArrayAttr.get(sizes.get(node, ())) for node in nodes]
+                noted[SHARES] = ir.ArrayAttr.get(parts)
             own = {named: attributes[number][named] for named in _names(attributes[number])}
-            attributes[number] = ir.DictAttr.get({LOGICAL_SHAPE: shape, **own})
+            attributes[number] = ir.DictAttr.get(noted | own)
     function.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -234,7 +236,9 @@ def _times_plus(value: ir.Value, size: int, part: ir.Value, before: ir.Operation
     return ir.Operation.create("arith.addi", [value.type], [scaled, part], ip=ip, loc=loc).result
 
 
-def _slice_lists(whole: Pieces, part: Pieces, sizes: Sequence[int], offsets: Sequence[int]) -> list[Shape] | None:
+def _slice_lists(
+    whole: Pieces, part: Pieces, sizes: Sequence[int], offsets: Sequence[int], shares: Sequence[int]
+) -> list[Shape] | None:
     """Offsets, sizes and strides of a slice on cut dimensions, or None when some range is not a block of the pieces.
 
     Args:
@@ -242,20 +246,57 @@ def _slice_lists(whole: Pieces, part: Pieces, sizes: Sequence[int], offsets: Seq
         part: pieces of the smaller value's dimensions.
         sizes: extent of each dimension of the smaller value.
         offsets: where the range begins in each dimension.
+        shares: as how many shares each dimension of the larger value is stored: the range is taken from each of them.
     """
     starts: list[int] = []
     extents: list[int] = []
-    for pieces, small, size, offset in zip(whole, part, sizes, offsets, strict=True):
-        block = block_of(pieces, offset, size) if pieces else (0, 1)
+    for pieces, small, size, offset, count in zip(whole, part, sizes, offsets, shares, strict=True):
+        own = size != math.prod(pieces)
+        lead = _leading(pieces, count) if own else 0
+        if lead is None or small[:lead] != pieces[:lead]:
+            return None
+        starts += [0] * lead
+        extents += pieces[:lead]
+        count = count if own else 1
+        rest, left = pieces[lead:], small[lead:]
+        block = block_of(rest, offset // count, size // count) if rest else (0, 1)
         if block is None:
             return None
-        expected = (block[1], *pieces[1:]) if block[1] > 1 else pieces[1:]
-        if expected != small:
+        expected = (block[1], *rest[1:]) if block[1] > 1 else rest[1:]
+        if expected != left:
             return None
-        if pieces:
-            starts += [block[0], *(0 for _ in pieces[1:])]
-            extents += [block[1], *pieces[1:]]
+        if rest:
+            starts += [block[0], *(0 for _ in rest[1:])]
+            extents += [block[1], *rest[1:]]
     return [tuple(starts), tuple(extents), (1,) * len(starts)]
+
+
+def _leading(pieces: Sequence[int], count: int) -> int | None:
+    """How many of the pieces, from the first, number the shares; None when no cut is there."""
+    products = list(itertools.accumulate(pieces, operator.mul, initial=1))
+    return products.index(count) if count in products else None
+
+
+def _written(
+    part: Pieces, whole: Pieces, sizes: Sequence[int], offsets: Sequence[int], shares: Sequence[int]
+) -> tuple[Pieces, Pieces, list[Shape] | None]:
+    """Pieces in which a slice can be written, of the smaller and the larger value, and its lists.
+
+    The cuts that reshapes asked for, if they fit. Otherwise a range of shares is written with no other cuts, since the
+    original order of elements exists no more; and any other range not at all.
+    """
+    lists = _slice_lists(whole, part, sizes, offsets, shares)
+    if lists is not None or set(shares) <= {1}:
+        return part, whole, lists
+    few: Pieces = []
+    many: Pieces = []
+    for pieces, small, size, count in zip(whole, part, sizes, shares, strict=True):
+        total = math.prod(pieces)
+        lead = (count,) if count > 1 else ()
+        own = () if size == count else (size // count,)
+        few.append(small if size == total else lead + own)
+        many.append(pieces if size == total else (*lead, total // count))
+    return few, many, _slice_lists(many, few, sizes, offsets, shares)
 
 
 def _set_slice(op: ir.Operation, lists: Sequence[Shape]) -> None:
@@ -270,7 +311,8 @@ def _refine_extract_slice(state: Rewriter, op: ir.Operation) -> None:
         return
     whole = dims.pieces(dims.operand(op, 0), False)
     part = dims.pieces(dims.nodes(result, False), False)
-    lists = _slice_lists(whole, part, build.shape_of(result), static(op, "offsets"))
+    shares = [dims.factors.shares(node) for node in dims.operand(op, 0)]
+    part, whole, lists = _written(part, whole, build.shape_of(result), static(op, "offsets"), shares)
     if lists is None:
         _keep(state, op)
         return
@@ -287,7 +329,8 @@ def _refine_insert_slice(state: Rewriter, op: ir.Operation) -> None:
         return
     whole = dims.pieces(dims.nodes(result, False), False)
     part = dims.pieces(dims.operand(op, 0), False)
-    lists = _slice_lists(whole, part, static(op, "sizes"), static(op, "offsets"))
+    shares = [dims.factors.shares(node) for node in dims.nodes(result, False)]
+    part, whole, lists = _written(part, whole, static(op, "sizes"), static(op, "offsets"), shares)
     if lists is None:
         _keep(state, op)
         return
@@ -301,22 +344,38 @@ def _refine_insert_slice(state: Rewriter, op: ir.Operation) -> None:
 def _refine_concat(state: Rewriter, op: ir.Operation) -> None:
     dims, result = state.dims, op.results[0]
     along = int(op.attributes["dim"].value)
-    whole = dims.pieces(dims.nodes(result, False), False)
-    shapes: list[Shape] = []
+    nodes = dims.nodes(result, False)
+    shares = [dims.factors.shares(node) for node in nodes]
+    whole = dims.pieces(nodes, False)
     sizes = [[dims.factors.size(node) for node in dims.operand(op, n)] for n in range(len(op.operands))]
-    for number, offset in enumerate(concat_offsets([size[along] for size in sizes])):
-        part = dims.pieces(dims.operand(op, number), False)
-        lists = _slice_lists(whole, part, sizes[number], [offset if d == along else 0 for d in range(len(whole))])
-        if lists is None:
-            _keep(state, op)
-            return
-        shapes.append(lists[1])
+    shapes = _concat_shapes(dims, op, along, whole, sizes, shares)
+    if shapes is None and shares[along] > 1:
+        whole[along] = (shares[along], math.prod(whole[along]) // shares[along])
+        shapes = _concat_shapes(dims, op, along, whole, sizes, shares)
+    if shapes is None:
+        _keep(state, op)
+        return
     for number, shape in enumerate(shapes):
         op.operands[number] = state.get(op.operands[number], shape, op)
-    dim = sum(len(pieces) for pieces in whole[:along])
+    dim = sum(len(pieces) for pieces in whole[:along]) + (_leading(whole[along], shares[along]) or 0)
     op.attributes["dim"] = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), dim)
     result.set_type(_typed(result, flatten(whole)))
     state.define(result, result)
+
+
+def _concat_shapes(
+    dims: Dimensions, op: ir.Operation, along: int, whole: Pieces, sizes: Sequence[Sequence[int]], shares: Sequence[int]
+) -> list[Shape] | None:
+    """The shape of each operand of a concat whose result has these pieces; None where one is no block of them."""
+    shapes: list[Shape] = []
+    for number, offset in enumerate(concat_offsets([size[along] for size in sizes])):
+        part = dims.pieces(dims.operand(op, number), False)
+        offsets = [offset if d == along else 0 for d in range(len(whole))]
+        _, many, lists = _written(part, whole, sizes[number], offsets, shares)
+        if lists is None or many != whole:
+            return None
+        shapes.append(lists[1])
+    return shapes
 
 
 def _refine_pad(state: Rewriter, op: ir.Operation) -> None:

@@ -20,6 +20,7 @@ from jogak.runtime.sharded import REPLICAS, whole_results
 from jogak.sharding.mesh import Mesh
 from jogak.targets.distributed.folder import RUN, device_program
 from jogak.targets.distributed.launch import launch
+from jogak.targets.distributed.rank.layout import stored
 from jogak.targets.distributed.rank.step import DEVICE
 from jogak.targets.target import Execution, Request
 
@@ -53,7 +54,7 @@ def execute(
             hint=f"give --nproc {mesh.devices}, or compile for another mesh",
         )
     program = device_program(folder, manifest)
-    shaped = {each["name"]: values[each["name"]].detach().reshape(each["shape"]) for each in manifest["arguments"]}
+    shaped = {each["name"]: stored(values[each["name"]].detach(), each) for each in manifest["arguments"]}
     with _runnable(folder, manifest, request.precision, target, write) as source:
         text = (source / DEVICE).read_text(encoding="utf-8")
         run = launch(source, folder.resolve() / MANIFEST, shaped, mesh.devices, request)

@@ -24,6 +24,7 @@ from jogak.runtime.simulator import simulate
 from jogak.runtime.types import dtype_of
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.sharding import Sharding
+from jogak.targets.distributed.rank.layout import logical, stored
 from jogak.targets.distributed.rank.main import local_device
 from jogak.targets.distributed.rank.mesh import Mesh as RankMesh
 from jogak.targets.distributed.rank.step import Step
@@ -128,9 +129,9 @@ class _Module:
     def __contains__(self, name: object) -> bool:
         return name in self._values
 
-    def read(self, name: str, shape: Sequence[int], window: Window) -> Tensor:
+    def read(self, entry: Mapping[str, Any], window: Window) -> Tensor:
         """A copy of a part of a value."""
-        return self._values[name].detach().reshape(list(shape))[window].clone()
+        return stored(self._values[entry["name"]].detach(), entry)[window].clone()
 
 
 class _Ranks:
@@ -166,7 +167,7 @@ class _Ranks:
         for entry, gathered, value in results:
             for dim, axes in gathered:
                 value = self._step.mesh.all_gather(value, axes, dim).wait()
-            yield value[tuple(slice(0, size) for size in entry["shape"])]
+            yield logical(value[tuple(slice(0, size) for size in entry["shape"])], entry)
 
 
 @dataclass

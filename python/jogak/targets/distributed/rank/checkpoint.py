@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import RunError
+from .layout import logical, stored
 from .mesh import coordinates
 from .step import Step
 from .values import Window, read_part, trimmed, window_of
@@ -97,7 +98,8 @@ def _describe(entry: Mapping[str, Any], axes: Mapping[str, int]) -> dict[str, An
         {"file": _file_of(rank), "start": [start for start, _ in window], "stop": [stop for _, stop in window]}
         for window, rank in _owners(entry, axes).items()
     ]
-    return {"shape": entry["shape"], "logical_shape": entry.get("logical_shape", entry["shape"]), "pieces": pieces}
+    shapes = {"shape": entry["shape"], "logical_shape": entry.get("logical_shape", entry["shape"])}
+    return shapes | ({"shares": entry["shares"]} if "shares" in entry else {}) | {"pieces": pieces}
 
 
 def _window(entry: Mapping[str, Any], axes: Mapping[str, int], rank: int) -> tuple[tuple[int, int], ...]:
@@ -198,25 +200,23 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def whole(self, name: str) -> Tensor:
         """A value in the shape that PyTorch knows it in."""
-        entry = self._tensors[name]
-        shape = entry["shape"]
-        return self.read(name, shape, tuple(slice(0, size) for size in shape)).reshape(entry["logical_shape"])
+        held = self._tensors[name]
+        return logical(self.read({"name": name, **held}, tuple(slice(0, size) for size in held["shape"])), held)
 
-    def read(self, name: str, shape: Sequence[int], window: Window) -> Tensor:
+    def read(self, entry: Mapping[str, Any], window: Window) -> Tensor:
         """A part of a value, put together from the pieces that it overlaps; only those are read.
 
         Raises:
             RunError: the value has another number of elements, or a file is damaged.
         """
-        entry = self._tensors[name]
-        if torch.Size(entry["shape"]).numel() != torch.Size(shape).numel():
-            raise RunError(
-                f"{name!r} has shape {entry['shape']} in the checkpoint, but the program takes {list(shape)}"
-            )
-        if list(shape) != entry["shape"]:  # another plan views it in other dimensions
-            return self.whole(name).reshape(list(shape))[window].clone()
+        name, shape = entry["name"], list(entry["shape"])
+        held = self._tensors[name]
+        if torch.Size(held["shape"]).numel() != torch.Size(shape).numel():
+            raise RunError(f"{name!r} has shape {held['shape']} in the checkpoint, but the program takes {shape}")
+        if shape != held["shape"] or entry.get("shares") != held.get("shares"):  # another plan stores it otherwise
+            return stored(self.whole(name), entry)[window].clone()
         result: Tensor | None = None
-        for piece in entry["pieces"]:
+        for piece in held["pieces"]:
             overlap = [
                 (max(low, own.start), min(high, own.stop))
                 for low, high, own in zip(piece["start"], piece["stop"], window, strict=True)

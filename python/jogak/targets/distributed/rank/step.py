@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import RunError
+from .layout import stored
 from .mesh import Mesh
 from .values import Files, Source, load_arguments, padded, trimmed, window_of
 
@@ -158,7 +159,7 @@ class Step:
         if value.numel() != torch.Size(entry["shape"]).numel():
             raise RunError(f"{name!r} has shape {list(value.shape)}, but the program takes {entry['shape']}")
         window = window_of(entry["sharding"], entry["shape"], self.mesh.axes, self.mesh.position)
-        part = padded(value.detach().reshape(entry["shape"])[window], entry["local_shape"])
+        part = padded(stored(value.detach(), entry)[window], entry["local_shape"])
         return part.to(self.device, self.program.ARGUMENTS[number][1], copy=True).contiguous()  # it will be overwritten
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:

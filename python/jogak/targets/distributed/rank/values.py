@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import RunError
+from .layout import stored
 
 Window = tuple[slice, ...]
 
@@ -24,8 +25,8 @@ class Source(Protocol):
 
     def __contains__(self, name: object) -> bool: ...
 
-    def read(self, name: str, shape: Sequence[int], window: Window) -> Tensor:
-        """A part of a value of the given whole shape."""
+    def read(self, entry: Mapping[str, Any], window: Window) -> Tensor:
+        """A part of a value, which the manifest describes."""
 
 
 class Files(AbstractContextManager["Files"]):
@@ -66,23 +67,23 @@ class Files(AbstractContextManager["Files"]):
     def __contains__(self, name: object) -> bool:
         return name in self._where
 
-    def read(self, name: str, shape: Sequence[int], window: Window) -> Tensor:
+    def read(self, entry: Mapping[str, Any], window: Window) -> Tensor:
         """A part of a value; only that is read, unless the file holds the value in another shape.
 
         Args:
-            shape: of the whole value in the program.
-            window: which part of it.
+            entry: the value in the manifest.
+            window: which part of what the program stores.
 
         Raises:
             RunError: the value has another number of elements.
         """
+        name, shape = entry["name"], list(entry["shape"])
         file = self._where[name]
         found = list(file.get_slice(name).get_shape())
         if torch.Size(found).numel() != torch.Size(shape).numel():
-            raise RunError(f"the value of {name!r} has shape {found}, but the program takes {list(shape)}")
-        if not shape or found != list(shape):
-            whole: Tensor = file.get_tensor(name)
-            return whole.reshape(list(shape))[window].clone()
+            raise RunError(f"the value of {name!r} has shape {found}, but the program takes {shape}")
+        if not shape or found != shape:
+            return stored(file.get_tensor(name), entry)[window].clone()
         part: Tensor = file.get_slice(name)[window]
         whole_rows = part.untyped_storage().nbytes() == part.nbytes
         return part if whole_rows else part.clone()  # a slice of columns would keep all of them in memory
@@ -163,7 +164,7 @@ def read_part(
     window = window_of(entry["sharding"], entry["shape"], mesh, position)
     if is_empty(window):
         return torch.zeros(entry["local_shape"], dtype=dtype, device=device)
-    return padded(source.read(entry["name"], entry["shape"], window).to(device, dtype), entry["local_shape"])
+    return padded(source.read(entry, window).to(device, dtype), entry["local_shape"])
 
 
 def load_arguments(
