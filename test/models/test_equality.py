@@ -10,6 +10,7 @@ TINY = {
     "mlp": "zoo:mlp?layers=3&width=32&features=16&classes=8&batch=16",
     "gpt2": "zoo:gpt2?layers=2&heads=8&width=64&vocab=96&context=16&sequence=16&batch=8",
     "llama": "zoo:llama?layers=2&heads=8&kv_heads=4&width=64&hidden=96&vocab=96&sequence=16&batch=8",
+    "fused": "zoo:llama?layers=2&heads=8&kv_heads=4&width=64&hidden=96&vocab=96&sequence=16&batch=8&fused=true",
     "bert": "zoo:bert?layers=1&heads=8&width=64&vocab=96&context=16&sequence=16&batch=8",
     "vit": "zoo:vit?layers=1&heads=8&width=64&image=32&patch=8&classes=16&batch=8",
     "resnet": "zoo:resnet?depth=18&width=8&image=32&classes=16&batch=8",
@@ -20,6 +21,8 @@ TINY = {
 HUGGING_FACE = {
     "gpt2": "hf:gpt2?n_layer=1&n_embd=64&n_head=4&vocab_size=96&n_positions=32&batch=4&sequence=16",
     "llama": "hf:llama?num_hidden_layers=1&hidden_size=64&intermediate_size=96&num_attention_heads=4"
+    "&num_key_value_heads=2&vocab_size=96&batch=4&sequence=16",
+    "phi3": "hf:phi3?num_hidden_layers=1&hidden_size=64&intermediate_size=96&num_attention_heads=4&pad_token_id=0"
     "&num_key_value_heads=2&vocab_size=96&batch=4&sequence=16",
     "bert": "hf:bert?num_hidden_layers=1&hidden_size=64&intermediate_size=128&num_attention_heads=4&vocab_size=96"
     "&batch=4&sequence=16",

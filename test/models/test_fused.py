@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
+from torch import Tensor
 
 from jogak.compiler import Compilation, compile_configuration
 from jogak.configuration import Configuration
 from jogak.ingress.options import ImportOptions, Optimizer
-from jogak.report.manifest import build_manifest
+from jogak.report.manifest import build_manifest, load_manifest
+from jogak.report.output import write_output
+from jogak.runtime.values import load_values
+from jogak.targets.distributed.convert import state_dict_of
+from jogak.targets.target import Request
+from jogak.targets.torch.target import Torch
+from jogak.testing.training import started
 
 LAYERS = 2
 MODEL = f"zoo:llama?layers={LAYERS}&heads=8&kv_heads=2&width=64&hidden=128&vocab=96&sequence=16&batch=4"
@@ -59,3 +69,32 @@ def test_the_search_splits_heads_where_it_pays() -> None:
     placed = {each["name"]: each["sharding"] for each in build_manifest(made)["arguments"]}
     assert placed["blocks.0.attn.qkv.weight"] == "[model, _, _]"
     assert placed["blocks.0.attn.proj.weight"] == "[_, model]"
+
+
+def written(folder: Path, mesh: str, requests: list[str]) -> Path:
+    options = ImportOptions(Optimizer("adamw", learning_rate=1e-3))
+    asked = [(text, "--shard") for text in requests]
+    write_output(compile_configuration(Configuration(FUSED, mesh, options, asked, target="torch")), folder)
+    return folder
+
+
+def run(folder: Path, values: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
+    done = Torch().execute(folder, load_manifest(folder), values, Request(steps=steps, precision="f64", timeout=300))
+    return dict(done.results)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_on_another_mesh(tmp_path: Path) -> None:
+    """Checkpoints hold shares; what reads them, on this mesh or another or as a state_dict, gets the model's order."""
+    four = written(tmp_path / "four", "data=2,model=2", [*MEGATRON[FUSED], *ROWS, "role:input=[data, _]"])
+    two = written(tmp_path / "two", "data=2", ["role:input=[data, _]", "role:optimizer_state=any(data)"])
+    kept = tmp_path / "run"
+    whole = started(four, 4, "--steps", "4")
+    first = started(four, 4, "--steps", "2", "--checkpoint", str(kept), "--save-every", "2")
+    saved = state_dict_of(kept / "step-00000002")
+    rest = started(two, 2, "--steps", "4", "--checkpoint", str(kept))
+    torch.testing.assert_close(torch.tensor(first + rest), torch.tensor(whole), rtol=1e-4, atol=0)
+    expected = run(two, load_values(two, load_manifest(two)), 2)
+    for name in ("blocks.0.attn.qkv.weight", "exp_avg.blocks.0.attn.qkv.weight"):
+        assert saved[name].shape == (96, 64)
+        torch.testing.assert_close(saved[name].double(), expected[name].double(), rtol=1e-3, atol=1e-5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from jogak.report.output import write_output
 from jogak.runtime.values import load_values
 from jogak.targets.target import Request
 from jogak.targets.torch.target import Torch
-from jogak.testing.training import TRAININGS, ten_steps
+from jogak.testing.training import TRAININGS, started, ten_steps
 
 
 @pytest.mark.slow
@@ -42,16 +40,6 @@ def searched(made: Path, mesh: str) -> Path:
     asked = Configuration(ODD, mesh, options, target="torch", machine=str(EAGER), searched="plan")
     write_output(compile_configuration(asked), made)
     return made
-
-
-def started(folder: Path, processes: int, *arguments: str) -> list[float]:
-    """The losses that `torchrun run.py` prints."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [*torchrun, str(folder / "run.py"), *arguments], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [float(line.split()[3]) for line in done.stdout.splitlines() if line.startswith("step ")]
 
 
 @pytest.mark.slow

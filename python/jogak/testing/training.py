@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,3 +104,13 @@ def _eager(manifest: Mapping[str, Any], values: dict[str, torch.Tensor], dtype: 
         losses.append(float(results["loss"]))
         values = {name: results.get(name, value).reshape(value.shape) for name, value in values.items()}
     return losses
+
+
+def started(folder: Path, processes: int, *arguments: str) -> list[float]:
+    """The losses that `torchrun run.py` prints."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*torchrun, str(folder / "run.py"), *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [float(line.split()[3]) for line in done.stdout.splitlines() if line.startswith("step ")]

@@ -18,10 +18,13 @@ from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE
 from jogak.registry import Registry
 from jogak.runtime.simulator import execute
+from jogak.sharding.annotation import read_arguments
+from jogak.targets.distributed.rank.layout import logical, stored
 
 TRAINED = {
     "gpt2": "zoo:gpt2?layers=2&width=32&heads=4&vocab=64&context=16&sequence=8&batch=2",
     "llama": "zoo:llama?layers=1&width=32&heads=4&kv_heads=2&hidden=48&vocab=64&sequence=8&batch=2",
+    "fused": "zoo:llama?layers=1&width=32&heads=4&kv_heads=2&hidden=48&vocab=64&sequence=8&batch=2&fused=true",
     "moe": "zoo:moe?layers=1&width=32&heads=4&hidden=48&experts=4&vocab=64&sequence=8&batch=2",
     "resnet": "zoo:resnet?depth=18&image=16&batch=2&width=4&classes=4",
 }
@@ -73,12 +76,14 @@ def test_computes_the_same(name: str) -> None:
     after = normalized(name)
     inputs = random_inputs(before)
     expected = execute(before, inputs, precision="f64")
-    reshaped = {key: inputs[key].reshape(tuple(kind.shape)) for key, kind in arguments(after).items()}
+    layouts = {each.name: each.layout() for each in read_arguments(main_function(after).operation)}
+    reshaped = {key: stored(inputs[key], layout) for key, layout in layouts.items()}
     actual = execute(after, reshaped, precision="f64")
     assert list(actual) == list(expected)
     for key, value in expected.items():
         # Python numbers are rounded to the tensor's type, as PyTorch does, which f64 arithmetic shows.
-        torch.testing.assert_close(actual[key].reshape(value.shape), value, rtol=1e-6, atol=1e-6)
+        got = logical(actual[key], layouts[key]) if key in layouts else actual[key]
+        torch.testing.assert_close(got.reshape(value.shape), value, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -126,10 +131,20 @@ def test_fused_projection_is_exposed_with_heads_as_loops() -> None:
     assert sum(tuple(op.results[0].type.shape) == (2, 8, 4, 8) for op in slices) == 2 * 3
 
 
-def test_is_idempotent() -> None:
+def test_unequal_projection_has_key_heads_as_shares() -> None:
+    module = normalized("fused")
+    shapes = {name: tuple(kind.shape) for name, kind in arguments(module).items()}
+    assert shapes["blocks.0.attn.qkv.weight"] == shapes["exp_avg.blocks.0.attn.qkv.weight"] == (2, 32, 32)
+    slices = [tuple(op.results[0].type.shape) for op in operations(module) if op.name == "tensor.extract_slice"]
+    assert (2, 8, 2, 2, 8) in slices
+    assert slices.count((2, 8, 2, 8)) == 2
+
+
+@pytest.mark.parametrize("name", ["gpt2", "fused"])
+def test_is_idempotent(name: str) -> None:
     registry = Registry()
     registry.add(jogak.passes.plugin, "jogak")
-    module = normalized("gpt2")
+    module = normalized(name)
     before = (len(operations(module)), arguments(module))
     run_pipeline(module, NORMALIZE, registry=registry)
     assert (len(operations(module)), arguments(module)) == before
