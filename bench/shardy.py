@@ -8,7 +8,7 @@ nothing else of Jogak uses). WORDs choose programs by name; `--check` also runs 
 Shardy has no prices, so ours are those of `bench/machines/bytes.toml` by default, where only bytes cost; on a real
 machine a small value may be gathered in one message instead of moved in two.
 
-Prints a line for each program: bytes of a device in collectives on both sides, in one definition (see
+Prints a line for each program: bytes that a device receives in collectives on both sides, in one definition (see
 `jogak.testing.shardy`), their ratio, and the collectives. Exit 1 when one of ours moves more.
 """
 

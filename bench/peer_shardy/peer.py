@@ -1,9 +1,10 @@
 """Shardy on the programs: runs in an environment with JAX, prints one JSON object a line.
 
 Each has the program in StableHLO without shardings, and the collectives that Shardy makes: propagation, explicit
-reshards, then collectives, with the passes of the jaxlib wheel. Bytes are of one device, of each collective the larger
-of what it puts in and gets out, padding included. Shardy can leave windows that reach over the border of a piece to the
-partitioner behind it, or move the data itself: of two complete programs the one with fewer bytes counts.
+reshards, then collectives, with the passes of the jaxlib wheel. Of each collective it prints the devices of a group and
+bytes of one device: the larger of what it puts in and gets out, padding included. Shardy can leave windows that reach
+over the border of a piece to the partitioner behind it, or move the data itself: of two complete programs the one with
+fewer bytes counts.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ KINDS = {
     "sdy.all_to_all": "all_to_all",
     "sdy.collective_permute": "permute",
 }
+Counted = dict[str, list[tuple[int, int]]]
+"""Kind to (bytes, devices of a group) of each collective."""
 LOCAL = {"sdy.all_slice", "sdy.constant", "sdy.replicated_to_unreduced"}
 """Ops that move nothing between devices."""
 
@@ -102,8 +105,16 @@ def sharding_of(value: ir.Value, function: Any) -> Any:
     return sdy.TensorShardingPerValueAttr(op.attributes["sdy.sharding"]).shardings[ir.OpResult(value).result_number]
 
 
-def collectives(module: ir.Module, mesh: dict[str, int]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def group(op: Any, mesh: dict[str, int]) -> int:
+    """Devices of a group: the axes stand between the name of the op and its operand."""
+    total = 1
+    for axis, size in re.findall(r'"(\w+)"(?::\(\d+\)(\d+))?', str(op).split(op.name, 1)[1].split("%", 1)[0]):
+        total *= int(size) if size else mesh[axis]
+    return total
+
+
+def collectives(module: ir.Module, mesh: dict[str, int]) -> Counted:
+    found: Counted = {}
     function = next(each for each in module.body.operations if each.operation.name == "func.func")
     for view in function.entry_block.operations:
         op = view.operation
@@ -115,11 +126,15 @@ def collectives(module: ir.Module, mesh: dict[str, int]) -> dict[str, list[int]]
             type_ = ir.RankedTensorType(value.type)
             width = int(re.sub(r"\D", "", str(type_.element_type)) or 64)
             sizes.append(pieces(sharding_of(value, function), list(type_.shape), mesh) * max(width // 8, 1))
-        found.setdefault(kind, []).append(max(sizes))
+        found.setdefault(kind, []).append((max(sizes), group(op, mesh)))
     return found
 
 
-def partitioned(program: Program, text: str, windows: str) -> tuple[dict[str, list[int]], str]:
+def moved(counted: Counted) -> int:
+    return sum(bytes_ for made in counted.values() for bytes_, _ in made)
+
+
+def partitioned(program: Program, text: str, windows: str) -> tuple[Counted, str]:
     """The collectives of Shardy's program, and the program."""
     with jax_mlir.make_ir_context(), ir.Location.unknown():
         module = annotated(program, text)
@@ -140,7 +155,7 @@ def main() -> int:
         made = [partitioned(program, entry["stablehlo"], WINDOWS)]
         if not program.window:
             made.append(partitioned(program, entry["stablehlo"], ""))
-        entry["shardy"], entry["partitioned"] = min(made, key=lambda each: sum(map(sum, each[0].values())))
+        entry["shardy"], entry["partitioned"] = min(made, key=lambda each: moved(each[0]))
         print(json.dumps(entry), flush=True)
     return 0
 

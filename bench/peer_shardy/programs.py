@@ -152,6 +152,7 @@ PROGRAMS = [
     Program("dot batched", jnp.matmul, [((8, 64, 128), "[x, _, _]"), ((8, 128, 64), "[x, _, _]")]),
     Program("dot batch against columns", jnp.matmul, [((8, 64, 128), "[x, _, _]"), ((8, 128, 64), "[_, _, x]")]),
     Program("dot crossed axes", jnp.matmul, [((512, 256), "[x, y]"), ((256, 128), "[x, y]")]),
+    Program("dot crossed axes, result given", jnp.matmul, [((512, 256), "[x, y]"), ((256, 128), "[x, y]")], ["[x, y]"]),
     Program("sum of two partial products", lambda a, b, c, d: a @ b + c @ d,
             [((512, 256), "[_, x]"), ((256, 128), "[x, _]"), ((512, 256), "[_, x]"), ((256, 128), "[x, _]")]),
     Program("partial product and a bias", lambda a, b, c: a @ b + c,

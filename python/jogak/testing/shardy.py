@@ -1,7 +1,9 @@
 """Collectives against Shardy's on the same programs with the same shardings, in one definition of bytes.
 
-Bytes are those of the manifest: of one device, of every collective the larger of what it puts in and gets out, padding
-included; of a halo exchange the margins. Slices move nothing.
+Bytes of a collective are those that a device receives from others, padding included: of a gather what it did not have,
+of a reduction one piece of every other device, twice where all get the result, of a permute its new piece, of a halo
+exchange the margins. So a gather of two dimensions brings as much as two gathers one after the other. Slices move
+nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Any
 
 from torch_mlir import ir
 
-from jogak.cost.machine_file import DEFAULT_MACHINE, load_machine
-from jogak.cost.model import Roofline
+from jogak.cost.collectives import PERMUTE
+from jogak.cost.machine_file import DEFAULT_MACHINE
 from jogak.ingress.contract import name_the_unnamed
 from jogak.ingress.stablehlo import read_stablehlo
 from jogak.ir.context import new_context, parse_module
@@ -21,7 +23,8 @@ from jogak.ir.grid import declare_mesh, require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE, partition_pipeline
-from jogak.report.promise import promise
+from jogak.partition.prices import collectives_of
+from jogak.runtime.kinds import HALO
 from jogak.sharding.annotation import CONSTRAINT, extend_attributes
 from jogak.sharding.mesh import Mesh
 from jogak.testing.differential import Case, check_case
@@ -31,7 +34,7 @@ PROPAGATE = "builtin.module(jogak-propagate)"
 
 @dataclass(frozen=True)
 class Compared:
-    """One program on both sides: kind of collective to (count, bytes).
+    """One program on both sides: kind of collective to (count, bytes received).
 
     Attributes:
         wrong: what differs from the whole program when all devices run it; empty when nothing does or it was not run.
@@ -62,7 +65,10 @@ def compare(entry: Mapping[str, Any], *, check: bool, machine: str = DEFAULT_MAC
     if check:
         mismatch = check_case(Case(_whole(entry["stablehlo"]), str(module), mesh, 0))
         wrong = "" if mismatch is None else mismatch.message
-    theirs = {kind: (len(sizes), sum(sizes)) for kind, sizes in entry["shardy"].items()}
+    theirs = {
+        kind: (len(made), sum(received(kind, bytes_, devices) for bytes_, devices in made))
+        for kind, made in entry["shardy"].items()
+    }
     return Compared(entry["name"], counted(module, machine), theirs, wrong)
 
 
@@ -93,10 +99,25 @@ def annotated(stablehlo: str, mesh: Mesh, inputs: Sequence[str], results: Sequen
 
 
 def counted(module: ir.Module, machine: str = DEFAULT_MACHINE) -> dict[str, tuple[int, int]]:
-    """The collectives of a program after propagation and partition, by kind: (count, bytes)."""
+    """The collectives of a program after propagation and partition, by kind: (count, bytes received)."""
     device = parse_module(str(module), new_context())
     run_pipeline(device, PROPAGATE)
     run_pipeline(device, partition_pipeline(f"machine={machine}"))
     mesh = require_mesh(device)
-    made = promise(main_function(device).operation, mesh, Roofline(load_machine(machine), mesh))
-    return {kind: (each["count"], each["bytes"]) for kind, each in made.collectives.items()}
+    found: dict[str, tuple[int, int]] = {}
+    for each in collectives_of(main_function(device).operation, mesh):
+        count, total = found.get(each.kind, (0, 0))
+        found[each.kind] = count + 1, total + received(each.kind, each.bytes, mesh.size(each.axes))
+    return found
+
+
+def received(kind: str, bytes_: int, devices: int) -> int:
+    """Bytes that a device gets from others.
+
+    Args:
+        bytes_: the larger of what a device puts in and gets out; the margins of a halo exchange.
+        devices: of a group.
+    """
+    if kind in (PERMUTE, HALO):
+        return bytes_
+    return bytes_ * (devices - 1) // devices * (2 if kind == "all_reduce" else 1)

@@ -19,14 +19,14 @@ func.func @main(%a: tensor<512x256xf32>, %b: tensor<256x128xf32>) -> tensor<512x
 }"""  # noqa: E501
 
 
-def test_bytes_are_those_of_the_larger_side():
+def test_bytes_are_those_that_a_device_receives():
     entry = {
         "name": "dot of S3", "mesh": [["x", 4], ["y", 2]], "inputs": ["[x, y]", "[y, x]"], "results": ["[x, _]"],
-        "stablehlo": PRODUCT, "shardy": {"all_gather": [65536], "all_reduce": [65536]},
+        "stablehlo": PRODUCT, "shardy": {"all_gather": [(65536, 4)], "all_reduce": [(65536, 2)]},
     }  # fmt: skip
     found = compare(entry, check=True)
-    assert found.ours == {"all_gather": (1, 65536), "all_reduce": (1, 65536)}
-    assert found.bytes == (131072, 131072)
+    assert found.ours == {"all_gather": (1, 49152), "all_reduce": (1, 65536)}
+    assert found.bytes == (114688, 114688)
     assert not found.wrong
 
 
