@@ -120,7 +120,7 @@ def write_offsets(
     for buffer, offset in zip(placed.layout.buffers, placed.offsets, strict=True):
         where.update((held, offset) for held in buffer.values)
     i64 = ir.IntegerType.get_signless(64, function.context)
-    scratch = {op: number for number, op in reading.scratch.items()}
+    scratch = {reading.values[number]: number for number in reading.scratch}  # the hash of an op is of its attributes
     with function.context:
         arguments = range(reading.tape.arguments)
         extend_attributes(function, "arg_attrs", [{OFFSET: ir.IntegerAttr.get(i64, where[-1, a])} for a in arguments])
@@ -129,8 +129,9 @@ def write_offsets(
             numbers = [reading.numbers[result] if is_tensor(result) else None for result in first.results]
             held = [-1 if number is None else where[position, number] for number in numbers]
             op.attributes[OFFSET] = ir.DenseI64ArrayAttr.get(held)
-            if first in scratch:
-                op.attributes[SCRATCH_OFFSET] = ir.IntegerAttr.get(i64, where[position, scratch[first]])
+            number = scratch.get(first.results[0]) if len(first.results) else None
+            if number is not None:
+                op.attributes[SCRATCH_OFFSET] = ir.IntegerAttr.get(i64, where[position, number])
         function.attributes[ARENA] = ir.IntegerAttr.get(i64, placed.arena)
 
 
