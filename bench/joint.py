@@ -52,7 +52,7 @@ class Bench:
     def search(self, limit: float | None, budget: int) -> tuple[SearchReport, ir.Module]:
         """The search with a limit, and the annotated program."""
         module = self.made.program.operation.clone()
-        measure = None if limit is None else (lambda module, _: self.realize(module, budget))
+        measure = None if limit is None else (lambda module: self.realize(module, budget))
         options = SearchOptions(limit)
         found = search_program(
             module, list(meshes(4)), self.price, [], default_registry().rules(), replace(options), realize=measure

@@ -370,7 +370,7 @@ def _search(
         options,
         made.watch,
         refine,
-        lambda module, _: realize(module, priced, int(limit), partition, registry),
+        lambda module: realize(module, priced, int(limit), partition, registry),
         below,
     )
     made.search = searched

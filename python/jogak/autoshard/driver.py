@@ -26,7 +26,7 @@ from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, read_graph
 from jogak.text import duration
 
-Realize = Callable[[ir.Module, Mesh], Measured]
+Realize = Callable[[ir.Module], Measured]
 """What becomes of an annotated program: partitioned and made to fit. It may change the module."""
 
 
@@ -154,7 +154,7 @@ def search_program(
         copy = module.operation.clone()  # a ModuleOp, which serves wherever a Module does
         copied = main_function(copy).operation
         apply(copy, best, copied, read_graph(copied, rules))
-        return realize(copy, best.mesh)
+        return realize(copy)
 
     if below is not None:
         free = search_meshes(meshes, pose_on, replace(options, limit=None), progress)

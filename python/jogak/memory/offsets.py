@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from torch_mlir import ir
 
@@ -18,7 +19,7 @@ from jogak.memory.tape import ALIGNMENT, Layout, Tape, lay_out
 from jogak.sharding.annotation import extend_attributes
 
 _SECONDS = 3.0
-"""Of CPU for the final offsets; the search nearly always ends at once, with an arena of just what is alive."""
+"""CPU seconds for the final offsets; the search nearly always ends at once, with an arena of just what is alive."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,14 @@ def place(
     capacity = None if enough is None else max(enough - bottom, 0)
     packed = pack(moving, capacity, time_limit, ALIGNMENT)
     validate_packing(moving, packed.offsets, packed.height)
-    offsets = [sum(tape.sizes[:number]) for number in range(layout.arguments)]
+    offsets = _side_by_side(tape)
     offsets += [bottom + packed.offsets[buffer.id] for buffer in moving]
     return Placement(layout, offsets, bottom + packed.height)
+
+
+def _side_by_side(tape: Tape) -> list[int]:
+    """First byte of each argument."""
+    return list(accumulate(tape.sizes[: tape.arguments], initial=0))[: tape.arguments]
 
 
 def _moving(layout: Layout) -> list[Buffer]:
@@ -81,8 +87,7 @@ def plan_memory(function: ir.Operation) -> Placement:
 
     Offsets that are there stay where they are right: who wrote them may have promised that the arena is no larger.
     """
-    reading = read_tape(function)
-    written = _written(function, reading)
+    written = _written(function)
     if written is not None:
         return written
     _forget(function)
@@ -135,10 +140,11 @@ def write_offsets(
         function.attributes[ARENA] = ir.IntegerAttr.get(i64, placed.arena)
 
 
-def _written(function: ir.Operation, reading: TapeReading) -> Placement | None:
+def _written(function: ir.Operation) -> Placement | None:
     """The placement that the attributes hold; None where there is none, or it is not right for the program as it is."""
     if ARENA not in function.attributes:
         return None
+    reading = read_tape(function)
     layout, arena = lay_out(reading.tape), int(ir.IntegerAttr(function.attributes[ARENA]).value)
     offsets: list[int] = []
     for buffer in layout.buffers:
@@ -151,7 +157,7 @@ def _written(function: ir.Operation, reading: TapeReading) -> Placement | None:
     if max(ends, default=0) != arena:
         return None
     bottom, moving = reading.tape.resident, _moving(layout)
-    if offsets[: layout.arguments] != [sum(reading.tape.sizes[:number]) for number in range(layout.arguments)]:
+    if offsets[: layout.arguments] != _side_by_side(reading.tape):
         return None
     try:
         validate_packing(moving, {buffer.id: offsets[int(buffer.id)] - bottom for buffer in moving}, arena - bottom)

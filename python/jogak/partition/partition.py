@@ -57,8 +57,11 @@ def partition(
     Raises:
         PassFailed: an op has no sharding annotation, or one that does not fit.
     """
+    if matched(mesh) == mesh:  # no value moves by sub-axes
+        _partition(function, mesh, mesh, plugins, cost)
+        return
     grid = mesh
-    while matched(mesh) != mesh:  # it may have to begin again, on a finer grid
+    while True:  # until the grid has every sub-axis that a collective needs
         with module.context, ir.InsertionPoint(function):
             trial = function.clone()
         try:
@@ -71,7 +74,6 @@ def partition(
         if grid != mesh:
             declare_mesh(module, grid)
         return
-    _partition(function, mesh, mesh, plugins, cost)
 
 
 def _partition(

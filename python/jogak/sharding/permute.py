@@ -38,7 +38,7 @@ def permuted(here: Sharding, target: Sharding, mesh: Mesh) -> Iterator[Sharding]
             return
     free = tuple(axis for axis in mesh.axes if axis in able and mesh.sizes[axis] > 1)
     counts = tuple(mesh.size(axes[len(stay) :]) for axes, stay in zip(here.dims, kept, strict=True))
-    for dims in placed(counts, free, mesh):
+    for dims in _placed(counts, free, mesh):
         after = replace(here, dims=tuple((*stay, *axes) for stay, axes in zip(kept, dims, strict=True)))
         if after.dims != here.dims:
             yield after
@@ -53,14 +53,14 @@ def _common(axes: Axes, wanted: Axes) -> Axes:
 
 
 @lru_cache(maxsize=65536)
-def placed(counts: tuple[int, ...], free: Axes, mesh: Mesh) -> tuple[tuple[Axes, ...], ...]:
+def _placed(counts: tuple[int, ...], free: Axes, mesh: Mesh) -> tuple[tuple[Axes, ...], ...]:
     """Every way to cut dimensions into these numbers of pieces by some of the axes."""
     if not counts:
         return ((),)
     found = []
     for first in filled(counts[0], free, mesh):
         rest = tuple(axis for axis in free if axis not in first)
-        found += [(first, *others) for others in placed(counts[1:], rest, mesh)]
+        found += [(first, *others) for others in _placed(counts[1:], rest, mesh)]
     return tuple(found)
 
 

@@ -156,15 +156,12 @@ def _copy(read: Sequence[LinearExpr], loops: Loops, sizes: Sequence[int]) -> Cop
     return Copy(loops, tuple(sizes[loop] for loop in loops), [expr.loop for expr in read] != list(loops))
 
 
-def multiply_matrices(function: ir.Operation) -> int:
-    """Rewrite every product over windows that `find_form` has a form for; return how many."""
-    changed = 0
+def multiply_matrices(function: ir.Operation) -> None:
+    """Rewrite every product over windows that `find_form` has a form for."""
     for op in build.top_level(function):
         form = find_form(op)
         if form is not None:
             _rewrite(op, form)
-            changed += 1
-    return changed
 
 
 def _rewrite(op: ir.Operation, form: Form) -> None:

@@ -63,8 +63,8 @@ class Iree:
         What else IREE holds inside a function, and in which order, it decides itself.
         """
         ops = [op.operation for op in main_function(module).regions[0].blocks[0].operations]
-        copied = {op: copied_bytes(op) for op in ops}
-        return {op: size + sum(padded(bytes_of(value)) for value in op.results) for op, size in copied.items() if size}
+        copied = [(op, copied_bytes(op)) for op in ops]
+        return {op: size + sum(padded(bytes_of(value)) for value in op.results) for op, size in copied if size}
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Cut, compile, and write the program of a device.
