@@ -19,7 +19,7 @@ from jogak.autoshard.driver import SearchReport, search_program
 from jogak.autoshard.joint import Candidate, Measured
 from jogak.autoshard.meshes import meshes
 from jogak.autoshard.plan import SearchOptions
-from jogak.autoshard.realize import realize
+from jogak.autoshard.realize import Partitioned, realize
 from jogak.compiler import Compilation, compile_configuration
 from jogak.configuration import Configuration
 from jogak.cost.model import CostModel, cost_model
@@ -45,7 +45,7 @@ class Bench:
         """The cost model on a mesh."""
         return cost_model(self.made.configuration.cost_model, self.made.cost.machine, mesh, default_registry())
 
-    def realize(self, module: ir.Module, limit: int) -> Measured:
+    def realize(self, module: ir.Module, limit: int) -> tuple[Measured, Partitioned]:
         """What becomes of an annotated program."""
         return realize(module, self.price, limit, partition_pipeline(), default_registry())
 
@@ -71,13 +71,13 @@ def row(bench: Bench, text: str) -> str:
     """The cells of a budget."""
     budget = parse_budget(text, 0, "budget")
     _, module = bench.search(None, budget)
-    then = bench.realize(module, budget)
+    then, _ = bench.realize(module, budget)
     try:
         report, module = bench.search(budget, budget)
     except PassFailed:
         return " | ".join([text, "infeasible", "-", "infeasible", "infeasible", told(then), "-"])
     joint = report.joint
-    together = joint.best.measured if joint else bench.realize(module, budget)
+    together = joint.best.measured if joint else bench.realize(module, budget)[0]
     tried: list[Candidate] = list(joint.tried) if joint else []
     possible = [candidate for candidate in tried if candidate.found[0].plan is not None]
     first = possible[0] if possible else None

@@ -13,7 +13,7 @@ from torch_mlir import ir
 from jogak.autoshard.driver import SearchReport, search_program
 from jogak.autoshard.meshes import REFINED_FROM, meshes
 from jogak.autoshard.plan import SearchOptions, memory_limit
-from jogak.autoshard.realize import realize
+from jogak.autoshard.realize import Partitioned, realize
 from jogak.autoshard.solving import State
 from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
@@ -67,6 +67,7 @@ class Compilation:
         coverage: which ops a rule covers; None before the shard phase.
         promise: the prediction for one device; None before the partition phase.
         search: what the search found; None when it decided nothing.
+        partitioned: what the partition phase will make, where it had to be run to choose the plan.
         remat: what is computed again so that it fits; None when nothing is.
         whole: the program before it was cut into micro-batches or sharded, where their number is open or fixed.
         micro_batches: the numbers of micro-batches that were tried; empty when the number was given.
@@ -87,6 +88,7 @@ class Compilation:
     coverage: Coverage | None = None
     promise: Promise | None = None
     search: SearchReport | None = None
+    partitioned: Partitioned | None = None
     remat: dict[str, Any] | None = None
     whole: ir.Module | None = None
     micro_batches: Sequence[Tried] = ()
@@ -355,8 +357,6 @@ def _search(
     limit = memory_limit(configuration.memory, machine.device.memory_bytes)
     options = SearchOptions(limit, configuration.search_seconds, target_gap=configuration.search_gap)
     refine = configuration.search_seconds if open_mesh and made.mesh.devices >= REFINED_FROM else 0.0
-    written = f"machine={format_value(configuration.machine)} cost-model={format_value(configuration.cost_model)}"
-    partition = partition_pipeline(written, configuration.target)
 
     def priced(mesh: Mesh) -> CostModel:
         return cost_model(configuration.cost_model, machine, mesh, registry)
@@ -370,10 +370,10 @@ def _search(
         options,
         made.watch,
         refine,
-        lambda module: realize(module, priced, int(limit), partition, registry),
+        lambda module: realize(module, priced, int(limit), _partition_pipeline(configuration), registry),
         below,
     )
-    made.search = searched
+    made.search, made.partitioned = searched, searched.partitioned
     _set_mesh(made, searched.mesh, registry)
     made.configuration = replace(configuration, mesh=str(made.mesh))
 
@@ -400,12 +400,20 @@ def _partition(made: Compilation, registry: Registry) -> None:
         made.device, made.promise = made.finished.partitioned
         _set_mesh(made, require_mesh(made.device), registry)
         return
-    made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
-    machine, model = format_value(made.configuration.machine), format_value(made.configuration.cost_model)
-    priced = f"machine={machine} cost-model={model}"
-    _run(made, made.device, partition_pipeline(priced, made.configuration.target), registry)
+    ready, made.partitioned = made.partitioned, None
+    if ready is None:
+        made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
+        _run(made, made.device, _partition_pipeline(made.configuration), registry)
+    else:
+        made.device = ready.module
+        made.diagnostics += ready.diagnostics
     _set_mesh(made, require_mesh(made.device), registry)  # with the sub-axes that values move by
     made.promise = promise(main_function(made.device).operation, made.mesh, made.cost)
+
+
+def _partition_pipeline(asked: Configuration) -> str:
+    priced = f"machine={format_value(asked.machine)} cost-model={format_value(asked.cost_model)}"
+    return partition_pipeline(priced, asked.target)
 
 
 def _fit(made: Compilation, registry: Registry) -> None:

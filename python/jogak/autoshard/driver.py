@@ -14,6 +14,7 @@ from jogak.autoshard.infeasible import explain_infeasible
 from jogak.autoshard.joint import Joint, Measured, joint_lines, search_jointly
 from jogak.autoshard.meshes import Found, Progress, search_meshes
 from jogak.autoshard.plan import Posed, Program, SearchOptions, pose, search_posed
+from jogak.autoshard.realize import Partitioned
 from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.ir.diagnostics import DoesNotFit, fail
@@ -26,8 +27,8 @@ from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, read_graph
 from jogak.text import duration
 
-Realize = Callable[[ir.Module], Measured]
-"""What becomes of an annotated program: partitioned and made to fit. It may change the module."""
+Realize = Callable[[ir.Module], tuple[Measured, Partitioned]]
+"""What becomes of an annotated program: how long it takes once it fits. It may change the module."""
 
 
 class NotFaster(JogakError):
@@ -43,11 +44,13 @@ class SearchReport:
         recomputed: the share of what ops make that the memory was searched with; below 1 the phase `fit` has to
             recompute the rest.
         joint: how it was chosen among others; None where the memory does not bind.
+        partitioned: the best plan behind the next phase; None where that did not have to be run to choose it.
     """
 
     found: Sequence[Found]
     recomputed: float = 1.0
     joint: Joint | None = None
+    partitioned: Partitioned | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -149,12 +152,16 @@ def search_program(
         write_constraints(function, on_mesh[best.mesh], reading)
         annotate_plan(target, function, reading, best.outcome, best.plan, best.model)
 
+    followed: list[tuple[Found, Partitioned]] = []
+
     def measure(best: Found) -> Measured:
         assert realize is not None
         copy = module.operation.clone()  # a ModuleOp, which serves wherever a Module does
         copied = main_function(copy).operation
         apply(copy, best, copied, read_graph(copied, rules))
-        return realize(copy)
+        measured, partitioned = realize(copy)
+        followed.append((best, partitioned))
+        return measured
 
     if below is not None:
         free = search_meshes(meshes, pose_on, replace(options, limit=None), progress)
@@ -170,7 +177,13 @@ def search_program(
         message, hint = explain_infeasible(closest.model, closest.outcome, options.limit or 0.0, share)
         fail(function, message, hint=hint, error=DoesNotFit)
     apply(module, best, function, reading)
-    return SearchReport(found, share, joint if joint.best.measured else None)
+    ready = next((made for plan, made in followed if _same(plan, best)), None)
+    return SearchReport(found, share, joint if joint.best.measured else None, ready)
+
+
+def _same(one: Found, other: Found) -> bool:
+    """Whether two plans are one."""
+    return one.mesh == other.mesh and one.outcome.choice == other.outcome.choice
 
 
 def _proven(best: Found, posed: Posed, options: SearchOptions, progress: Progress | None) -> Found:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch_mlir import ir
 
 from jogak.autoshard.joint import Measured
 from jogak.cost.model import CostModel
+from jogak.ir.diagnostics import Diagnostic
 from jogak.ir.grid import require_mesh
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
@@ -26,9 +28,21 @@ _SECONDS = 2.0
 _IMPROVE = 10
 
 
+class Partitioned(NamedTuple):
+    """A plan behind the partition phase.
+
+    Attributes:
+        module: the program of one device.
+        diagnostics: what the phase told.
+    """
+
+    module: ir.Module
+    diagnostics: Sequence[Diagnostic]
+
+
 def realize(
     module: ir.Module, priced: Callable[[Mesh], CostModel], limit: int, pipeline: str, registry: Registry
-) -> Measured:
+) -> tuple[Measured, Partitioned]:
     """Partition an annotated program and make it fit, in place.
 
     Steps are timed by the clock of the promise, before and after: collectives may hide what is computed again.
@@ -37,8 +51,12 @@ def realize(
         priced: the prices of its ops on its mesh, which partition may take apart further.
         limit: bytes of a device.
         pipeline: partitions it.
+
+    Returns:
+        how long it takes, and the program as it was before it was made to fit.
     """
-    run_pipeline(module, pipeline, registry=registry)
+    told = run_pipeline(module, pipeline, registry=registry).diagnostics
+    partitioned = Partitioned(module.operation.clone(), told)
     function = main_function(module).operation
     cost = priced(require_mesh(module))
     reading = read_tape(function, lambda op: op_seconds(op, cost.mesh, cost))
@@ -46,4 +64,5 @@ def realize(
     with function.context:
         reading, plan = fit_split(function, reading, lambda t: fit(t, limit, time_limit=_SECONDS, improve=_IMPROVE))
         emit_sequence(function, reading, plan.sequence)
-    return Measured(step, promise(function, cost.mesh, cost).step_time_s - step, peak, plan.fits)
+    added = promise(function, cost.mesh, cost).step_time_s - step
+    return Measured(step, added, peak, plan.fits), partitioned
