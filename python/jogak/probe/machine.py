@@ -34,21 +34,17 @@ class Host:
     date: str
 
 
-def machine_file(host: Host, ranks: int, kernels: Sequence[KernelTime], collectives: Sequence[CollectiveTime]) -> str:
+def machine_file(
+    host: Host, ranks: int, kernels: Sequence[KernelTime], collectives: Sequence[CollectiveTime], share: float
+) -> str:
     """The text of a machine file, with what was measured in comments.
 
-    Where there are more ranks than cores, a device is a share of a core: everything takes as much longer.
+    Args:
+        share: seconds that pass while a rank computes for one, since ranks share cores: a device is as much slower.
     """
-    share = max(1.0, ranks / host.cores)
     slowed = [replace(each, seconds=each.seconds * share) for each in kernels]
-    times = {each: taken(each, share) for each in collectives}
-    lines = [*_head(host, ranks), *_device(host, ranks, slowed), *_links(ranks, fitted(times))]
-    return "\n".join([*lines, *_table(share, slowed, times)]) + "\n"
-
-
-def taken(collective: CollectiveTime, share: float) -> float:
-    """Seconds of a collective in a program: where ranks share cores, one that waits leaves its core to the others."""
-    return collective.wall if share == 1 else collective.processor * share
+    lines = [*_head(host, ranks), *_device(host, ranks, slowed), *_links(ranks, fitted(collectives))]
+    return "\n".join([*lines, *_table(share, slowed, collectives)]) + "\n"
 
 
 def _head(host: Host, ranks: int) -> Iterator[str]:
@@ -91,14 +87,12 @@ def _device(host: Host, ranks: int, kernels: Sequence[KernelTime]) -> Iterator[s
     yield f"memory = {geometric_mean(streams) / max(streams):.3f}"
 
 
-def fitted(times: Mapping[CollectiveTime, float]) -> dict[tuple[str, int], Line]:
+def fitted(collectives: Iterable[CollectiveTime]) -> dict[tuple[str, int], Line]:
     """For each kind and size of group its latency and seconds for each byte."""
     groups: dict[tuple[str, int], list[CollectiveTime]] = {}
-    for each in times:
+    for each in collectives:
         groups.setdefault((each.kind, each.devices), []).append(each)
-    return {
-        key: fit_line([each.bytes for each in found], [times[each] for each in found]) for key, found in groups.items()
-    }
+    return {key: fit_line([each.bytes for each in of], [each.wall for each in of]) for key, of in groups.items()}
 
 
 def _links(ranks: int, lines: Mapping[tuple[str, int], Line]) -> Iterator[str]:
@@ -118,16 +112,15 @@ def _links(ranks: int, lines: Mapping[tuple[str, int], Line]) -> Iterator[str]:
                 yield f"bandwidth = {1 / line.beta:.4g}"
 
 
-def _table(share: float, kernels: Sequence[KernelTime], collectives: Mapping[CollectiveTime, float]) -> Iterator[str]:
-    yield from ("", f"# What was measured, all ranks at once; each of them has {1 / share:.0%} of a core:")
+def _table(share: float, kernels: Sequence[KernelTime], collectives: Sequence[CollectiveTime]) -> Iterator[str]:
+    yield from ("", f"# What was measured, all ranks at once; each of them had {1 / share:.1%} of a core:")
     for each in kernels:
         yield (
             f"# {each.work:12} {each.element:5} {each.name:46} {each.seconds * 1e6:11.1f} us "
             f"{each.flops / each.seconds / 1e9:9.2f} Gop/s {each.bytes / each.seconds / 1e9:8.2f} GB/s"
         )
-    for link, seconds in collectives.items():
+    for link in collectives:
         yield (
-            f"# {link.kind:15} in groups of {link.devices}, {link.bytes:9.0f} bytes {seconds * 1e6:11.1f} us "
-            f"{link.bytes / seconds / 1e9:8.3f} GB/s (processor {link.processor * 1e6:.1f} us, "
-            f"wall {link.wall * 1e6:.1f} us)"
+            f"# {link.kind:15} in groups of {link.devices}, {link.bytes:9.0f} bytes {link.wall * 1e6:11.1f} us "
+            f"{link.bytes / link.wall / 1e9:8.3f} GB/s (processor {link.processor * 1e6:.1f} us)"
         )

@@ -34,14 +34,14 @@ class KernelTime:
 
 @dataclass(frozen=True)
 class CollectiveTime:
-    """A collective of every rank's group at once.
+    """What a collective of every rank's group adds to a program.
 
     Attributes:
         kind: `all_reduce`, ...
         devices: in a group.
         bytes: of the larger of what a rank puts in and gets out.
-        wall: seconds of one, until its result is there.
-        processor: seconds of all threads of a rank.
+        wall: seconds that the program takes longer, waiting for ranks that come later included.
+        processor: seconds that all threads of a rank take longer.
     """
 
     kind: str

@@ -37,7 +37,7 @@ def probe(ranks: int, seconds: float, scale: float, timeout: float) -> str:
         found = json.loads(output.read_text(encoding="utf-8"))
     kernels = [KernelTime(**each) for each in found["kernels"]]
     collectives = [CollectiveTime(**each) for each in found["collectives"]]
-    return machine_file(this_host(), ranks, kernels, collectives)
+    return machine_file(this_host(), ranks, kernels, collectives, found["share"])
 
 
 def this_host() -> Host:

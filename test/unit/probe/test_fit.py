@@ -12,6 +12,7 @@ from jogak.cost.kernel import Arithmetic, Form
 from jogak.cost.machine_file import parse_machine
 from jogak.cost.model import Roofline
 from jogak.probe.fit import fit_line, geometric_mean
+from jogak.probe.links import factors
 from jogak.probe.machine import Host, machine_file
 from jogak.probe.measurement import (
     CONTRACTION,
@@ -22,7 +23,6 @@ from jogak.probe.measurement import (
     CollectiveTime,
     KernelTime,
 )
-from jogak.probe.rank import factors
 from jogak.sharding.mesh import Mesh
 
 HOST = Host("box", "Some Processor", 2, 1 << 30, "2.13.0", "2026-01-01")
@@ -74,11 +74,11 @@ def kernels() -> Iterator[KernelTime]:
 
 def test_a_machine_file_says_what_was_measured():
     links = [
-        CollectiveTime(kind, devices, size, 1.0, (devices * 1e-4 + size / 1e9) / 2)
+        CollectiveTime(kind, devices, size, devices * 1e-4 + size / 1e9, 1e-5)
         for kind, devices in (("all_reduce", 2), ("all_reduce", 4), ("all_gather", 4))
         for size in SIZES
     ]
-    text = machine_file(HOST, 4, list(kernels()), links)
+    text = machine_file(HOST, 4, list(kernels()), links, 2.0)
     machine = parse_machine(text, "test")
     assert machine.devices == 4
     assert machine.device.memory_bytes == 1 << 28
@@ -96,7 +96,7 @@ def test_a_machine_file_says_what_was_measured():
 
 
 def test_an_engine_without_fusion_goes_over_memory_for_each_operation():
-    text = machine_file(HOST, 2, list(kernels()), [])
+    text = machine_file(HOST, 2, list(kernels()), [], 1.0)
     cost = Roofline(parse_machine(text, "test"), Mesh.parse("data=2"))
     count = 1e6
     once = cost.kernel("f32", count, 12 * count, Arithmetic())
