@@ -1,4 +1,4 @@
-"""Gathering and scattering by messages, on real processes beside what they should give."""
+"""Gathering, scattering and reducing by messages, on real processes beside what they should give."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jogak.targets.distributed.launch import finish, torchrun
 
 _SCRIPT = """
 import torch, torch.distributed as dist
+from jogak.targets.distributed.rank import exchange
 from jogak.targets.distributed.rank.mesh import Mesh
 
 dist.init_process_group("gloo")
@@ -46,6 +47,28 @@ for order in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):  # what is no row-major tensor i
         found = mesh.all_reduce(sent, axes, "sum", in_place=given is parts).wait()
         assert torch.allclose(found, sum(given))
         assert given is not parts or found.data_ptr() == sent.data_ptr()
+for number in (7, exchange.LARGEST // 4 // (size - 1), exchange.LARGEST // 4 // (size - 1) + 1):  # the last one by gloo
+    messages = exchange.received_whole(4 * number, size) > 0
+    assert messages == (4 * number * (size - 1) <= exchange.LARGEST)
+    for name, operation in operations.items():
+        parts = [torch.rand(number, generator=torch.Generator().manual_seed(each)) for each in range(size)]
+        sent = parts[rank].clone()
+        first, second = mesh.all_reduce(sent, axes, name), mesh.all_reduce(-sent, axes, "sum", in_place=True)
+        assert torch.allclose(second.wait(), -sum(parts))
+        found = first.wait()
+        assert torch.allclose(found, operation(torch.stack(parts), 0))
+        assert torch.equal(sent, parts[rank])
+        same = [torch.empty_like(found) for _ in range(size)]
+        dist.all_gather(same, found)
+        assert all(torch.equal(each, found) for each in same)
+for dtype in (torch.bfloat16, torch.int64, torch.int16):
+    parts = drawn(dtype)
+    found = mesh.all_reduce(parts[rank], axes, "sum").wait()
+    assert found.dtype == dtype and torch.allclose(found.float(), sum(parts).float(), rtol=0.02)
+parts = [each > 4 for each in drawn(torch.float32)]
+assert torch.equal(mesh.all_reduce(parts[rank], axes, "sum").wait(), torch.stack(parts).any(0))
+assert torch.equal(mesh.all_reduce(parts[rank], axes, "product").wait(), torch.stack(parts).all(0))
+assert mesh.all_reduce(torch.tensor(float(rank)), axes, "average").wait().item() == (size - 1) / 2
 average = mesh.reduce_scatter(torch.full((size,), float(rank)), axes, "average", 0).wait()
 assert average.item() == (size - 1) / 2
 dist.destroy_process_group()

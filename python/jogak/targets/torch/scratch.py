@@ -27,6 +27,7 @@ from jogak.runtime.reversal import with_reversals
 from jogak.runtime.spec import KernelSpec, LinalgSpec
 from jogak.runtime.types import TensorType, dtype_of
 from jogak.sharding.mesh import Mesh
+from jogak.targets.distributed.rank.exchange import received_whole
 from jogak.targets.distributed.schedule import Memory
 from jogak.targets.torch.kernels import prepared
 
@@ -166,8 +167,9 @@ def _of_collective(step: CollectiveStep, mesh: Mesh) -> Taken | None:
         case "all_to_all":
             most = made + (given if collective.dim else 0) + (made if collective.concat_dim else 0)
             return Taken(most, made, True)
-        case "all_reduce" if step.operands[0] in step.frees:
-            return Taken(0, 0, True)
+        case "all_reduce":
+            received = received_whole(given, mesh.size(collective.axes))
+            return Taken(received, 0, True) if step.operands[0] in step.frees else Taken(made + received, made, True)
         case "all_slice":
             return Taken(0, 0, False)
     return None

@@ -155,9 +155,20 @@ class Mesh:
         sent, operator = _prepare(lying, reduction)
         if not in_place and sent is lying:
             sent = sent.clone()
-        work = self._start("all_reduce", axes, lambda group: dist.all_reduce(sent, operator, group, async_op=True))
+        received: list[Tensor] = []
+
+        def start(group: dist.ProcessGroup) -> Any:
+            if not takes_messages(group) or not exchange.received_whole(sent.nbytes, self.size(axes)):
+                return dist.all_reduce(sent, operator, group, async_op=True)
+            works, others = exchange.swap(sent, group)
+            received.extend(others)
+            return works
+
+        work = self._start("all_reduce", axes, start)
 
         def finish() -> Tensor:
+            if received:
+                exchange.reduce_all(sent, received, self.index(axes), reduction, tensor.dtype == torch.bool)
             return self._result(sent, tensor.dtype, reduction, axes).permute(order)
 
         return self._pending("all_reduce", axes, work, finish)
