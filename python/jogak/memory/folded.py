@@ -7,7 +7,7 @@ tell those of the whole (`ShortTape.whole_live`), and to one of the whole tape, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ _TRIMMED = 16
 """Elements of a pattern that may end up in a part of the layers."""
 _TARGETS = (1.0, 0.85, 0.7, 0.55)
 """Parts of the budget, beyond the arguments, that patterns are found for."""
+_LATEST = 8
+"""Plans whose sequences are kept: each is looked at several times before the next."""
 _ATTEMPTS = 3
 """How often the target is lowered by what the whole tape needs more than the short one told."""
 
@@ -57,13 +59,13 @@ class Unfolded:
         sequence: steps with repeats.
         before: for each repeat, in the order of the pattern, the step that it stands in front of.
         element: for each position the number of the repeat; -1 where a step is computed for the first time.
-        keys: for each repeat its anchor, its number in the row, and the layer.
+        rows: for each element of the pattern its anchor, its number in the row, and the layers of its repeats.
     """
 
     sequence: Ints
     before: Ints
     element: Ints
-    keys: list[tuple[Anchor, int, int]]
+    rows: list[tuple[Anchor, int, Ints]]
 
     @property
     def first(self) -> Ints:
@@ -71,55 +73,84 @@ class Unfolded:
         steps = np.arange(len(self.sequence) - len(self.before))
         return steps + np.searchsorted(np.sort(self.before), steps, side="left")
 
-
-def unfold(
-    pattern: Pattern,
-    layered: Layered,
-    whole: Ints | None = None,
-    start: Mapping[tuple[Anchor, int], int] | None = None,
-) -> Unfolded:
-    """The sequence of a pattern.
-
-    Args:
-        pattern: numbers of steps alone are those of the short tape.
-        layered: the tape, short or whole.
-        whole: for each step of the short tape that of the whole one; None where `layered` is the short one.
-        start: for some elements of rows the lowest layer in which they are computed again.
-    """
-    count = len(layered.tape.steps)
-    whole = np.arange(count) if whole is None else whole
-    before, steps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    keys: list[tuple[Anchor, int, int]] = []
-    for anchor, row in pattern.items():
-        layers, here = _places(layered, anchor, whole)
-        for number, element in enumerate(row):
-            found = _elements(layered, element, layers, whole)
-            kept = (here >= 0) & (found >= 0) & (layers >= (start or {}).get((anchor, number), layers[0]))
-            before.append(here[kept])
-            steps.append(found[kept])
-            keys += [(anchor, number, layer) for layer in layers[kept].tolist()]
-    where = np.concatenate(before)
-    sequence = np.insert(np.arange(count), where, np.concatenate(steps))
-    return Unfolded(sequence, where, np.insert(np.full(count, -1), where, np.arange(len(where))), keys)
+    def key(self, repeat: int) -> tuple[Anchor, int, int]:
+        """The anchor of a repeat, its number in the row, and the layer."""
+        for anchor, number, layers in self.rows:
+            if repeat < len(layers):
+                return anchor, number, int(layers[repeat])
+            repeat -= len(layers)
+        raise IndexError("there are no more repeats")
 
 
-def _places(layered: Layered, anchor: Anchor, whole: Ints) -> tuple[Ints, Ints]:
-    """The layers of an anchor, and its step in each of them."""
-    run, at = anchor
-    if run == _ALONE:
-        return np.zeros(1, np.int64), whole[at : at + 1]
-    layers = layered.runs[run].layers
-    return np.arange(layers.start, layers.stop), layered.tables[run][:, at]
+class Unfolder:
+    """Makes sequences of a tape from patterns."""
 
+    def __init__(self, layered: Layered, whole: Sequence[int] | None = None) -> None:
+        """For a tape.
 
-def _elements(layered: Layered, element: Element, layers: Ints, whole: Ints) -> Ints:
-    """The step of an element for each layer of its anchor; -1 where there is none."""
-    run, distance, at = element
-    if run == _ALONE:
-        return np.full(len(layers), whole[at])
-    rows = layers + distance - layered.runs[run].layers.start
-    inside = (rows >= 0) & (rows < len(layered.tables[run]))
-    return np.where(inside, layered.tables[run][np.where(inside, rows, 0), at], -1)
+        Args:
+            layered: the tape, short or whole.
+            whole: for each step of the short tape that of the whole one; None where `layered` is the short one.
+        """
+        self._layered, count = layered, len(layered.tape.steps)
+        self._steps = np.arange(count)
+        self._whole = self._steps if whole is None else np.asarray(whole)
+        self._known: dict[tuple[Anchor, Element], tuple[Ints, Ints, Ints]] = {}
+
+    def __call__(self, pattern: Pattern, start: Mapping[tuple[Anchor, int], int] | None = None) -> Unfolded:
+        """The sequence of a pattern.
+
+        Args:
+            pattern: numbers of steps alone are those of the short tape.
+            start: for some elements of rows the lowest layer in which they are computed again.
+        """
+        before, steps = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        rows: list[tuple[Anchor, int, Ints]] = []
+        for anchor, row in pattern.items():
+            for number, element in enumerate(row):
+                layers, here, found = self._repeats(anchor, element)
+                if start is not None and (anchor, number) in start:
+                    kept = layers >= start[anchor, number]
+                    layers, here, found = layers[kept], here[kept], found[kept]
+                before.append(here)
+                steps.append(found)
+                rows.append((anchor, number, layers))
+        where = np.concatenate(before)
+        by_step = np.argsort(where, kind="stable")
+        position = where[by_step] + np.arange(len(where))
+        repeat = np.full(len(self._steps) + len(where), -1)
+        repeat[position] = by_step
+        sequence = np.empty_like(repeat)
+        sequence[repeat < 0], sequence[position] = self._steps, np.concatenate(steps)[by_step]
+        return Unfolded(sequence, where, repeat, rows)
+
+    def _repeats(self, anchor: Anchor, element: Element) -> tuple[Ints, Ints, Ints]:
+        """Where an element is repeated in front of an anchor: the layers, the steps of the anchor, those repeated."""
+        known = self._known.get((anchor, element))
+        if known is None:
+            layers, here = self._places(anchor)
+            found = self._elements(element, layers)
+            kept = (here >= 0) & (found >= 0)
+            known = self._known[anchor, element] = (layers[kept], here[kept], found[kept])
+        return known
+
+    def _places(self, anchor: Anchor) -> tuple[Ints, Ints]:
+        """The layers of an anchor, and its step in each of them."""
+        run, at = anchor
+        if run == _ALONE:
+            return np.zeros(1, np.int64), self._whole[at : at + 1]
+        layers = self._layered.runs[run].layers
+        return np.arange(layers.start, layers.stop), self._layered.tables[run][:, at]
+
+    def _elements(self, element: Element, layers: Ints) -> Ints:
+        """The step of an element for each layer of its anchor; -1 where there is none."""
+        run, distance, at = element
+        if run == _ALONE:
+            return np.full(len(layers), self._whole[at])
+        table = self._layered.tables[run]
+        rows = layers + distance - self._layered.runs[run].layers.start
+        inside = (rows >= 0) & (rows < len(table))
+        return np.where(inside, table[np.where(inside, rows, 0), at], -1)
 
 
 class FoldedPlans:
@@ -128,15 +159,23 @@ class FoldedPlans:
     def __init__(self, short: ShortTape) -> None:
         tape = short.layers.tape
         self.short, self.steps, self.arrays = short, tape.steps, arrays_of(tape)
+        self._unfold, self._latest = Unfolder(short.layers), dict[int, tuple[Pattern, Unfolded]]()
         makers = tape.makers
         self.ready = np.array([max((makers.get(v, -1) for v in step.reads), default=-1) for step in tape.steps])
         """For each step the last of those that make what it reads."""
 
+    def unfolded(self, plan: Pattern) -> Unfolded:
+        """The plan on the short tape; the last few are kept."""
+        known = self._latest.get(id(plan))
+        if known is None:
+            if len(self._latest) == _LATEST:
+                del self._latest[next(iter(self._latest))]
+            known = self._latest[id(plan)] = (plan, self._unfold(plan))
+        return known[1]
+
     def look(self, plan: Pattern) -> View:
         """The sequence of the short tape, with the live bytes of the whole one."""
-        return self._view(unfold(plan, self.short.layers))
-
-    def _view(self, unfolded: Unfolded) -> View:
+        unfolded = self.unfolded(plan)
         found = trace(self.arrays, unfolded.sequence)
         whole = self.short.whole_live(found.live, unfolded.first)
         return View(unfolded.sequence.tolist(), found._replace(live=whole))
@@ -155,7 +194,7 @@ class FoldedPlans:
                 elements.append((place[0], place[1] - layer, place[2]))
         row = plan.get(anchor, ())
         made = {**plan, anchor: (*row[:number], *elements, *row[number:])}
-        after = unfold(made, self.short.layers)
+        after = self.unfolded(made)
         repeated = after.sequence[after.element >= 0]
         if not np.all(self.ready[repeated] < after.before[after.element[after.element >= 0]]):
             return None  # in some layer it would come before what it reads
@@ -163,10 +202,10 @@ class FoldedPlans:
 
     def _origin(self, plan: Pattern, position: int) -> tuple[Anchor, int, int]:
         """The anchor of a position, the number in its row that something in front of it gets, and the layer."""
-        unfolded = unfold(plan, self.short.layers)
+        unfolded = self.unfolded(plan)
         element = int(unfolded.element[position])
         if element >= 0:
-            return unfolded.keys[element]
+            return unfolded.key(element)
         step = int(unfolded.sequence[position])
         place = self.short.layers.place[step]
         anchor = (_ALONE, step) if place is None else (place[0], place[2])
@@ -179,9 +218,10 @@ class FoldedPlans:
     def repeats(self, plan: Pattern) -> list[Repeat]:
         """The elements of all rows, each with its seconds in all layers."""
         found: dict[tuple[Anchor, int], Repeat] = {}
-        unfolded = unfold(plan, self.short.layers)
+        unfolded = self.unfolded(plan)
+        names = [(anchor, number) for anchor, number, layers in unfolded.rows for _ in layers]
         for position in np.flatnonzero(unfolded.element >= 0).tolist():
-            anchor, number, _ = unfolded.keys[int(unfolded.element[position])]
+            anchor, number = names[int(unfolded.element[position])]
             seconds = self.steps[int(unfolded.sequence[position])].seconds * self._layers(anchor)
             found.setdefault((anchor, number), Repeat(position, (anchor, number), seconds))
         return list(found.values())
@@ -199,11 +239,11 @@ def trim(pattern: Pattern, plans: FoldedPlans, whole: Layered, arrays: Arrays, b
 
     Layers stay alike but for those elements: the last bytes are in part of the layers.
     """
-    steps = np.asarray(plans.short.whole)
+    unfold = Unfolder(whole, plans.short.whole)
     start: dict[tuple[Anchor, int], int] = {}
 
     def fits(chosen: Mapping[tuple[Anchor, int], int]) -> bool:
-        return trace(arrays, unfold(pattern, whole, steps, chosen).sequence).peak <= budget
+        return trace(arrays, unfold(pattern, chosen).sequence).peak <= budget
 
     repeats = sorted(plans.repeats(pattern), key=lambda repeat: -repeat.seconds)
     keys: list[tuple[Anchor, int]] = [repeat.key for repeat in repeats]  # type: ignore[misc]
@@ -213,7 +253,7 @@ def trim(pattern: Pattern, plans: FoldedPlans, whole: Layered, arrays: Arrays, b
             middle = (low + high + 1) // 2
             low, high = (middle, high) if fits({**start, key: middle}) else (low, middle - 1)
         start[key] = low
-    return unfold(pattern, whole, steps, start)
+    return unfold(pattern, start)
 
 
 def fold_plan(tape: Tape, budget: int, deadline: float, improve: int, enough: float = 0.0) -> FoldedPlan | None:
@@ -265,7 +305,7 @@ def _pattern(
         if planner.peak(pattern) > target:
             return None
         pattern = planner.improve(planner.prune(pattern), improve)
-        peak = trace(arrays, unfold(pattern, whole, np.asarray(plans.short.whole)).sequence).peak
+        peak = trace(arrays, Unfolder(whole, plans.short.whole)(pattern).sequence).peak
         if peak <= budget:
             return pattern
         target -= peak - budget

@@ -238,17 +238,16 @@ class _Shortener:
 
     def made(self) -> ShortTape | None:
         tape = self.layered.tape
-        numbers = {
-            (at, output): 0 for at, step in enumerate(self.whole) for output in range(len(tape.steps[step].writes))
-        }
-        for count, key in enumerate(numbers):
-            numbers[key] = tape.arguments + count
-        sizes = [*tape.sizes[: tape.arguments]]
-        steps: list[Step] = []
-        results = {value for value in tape.results if value < tape.arguments}
+        arguments, sizes = self._arguments()
+        numbers: dict[tuple[int, int], int] = {}
+        for at, number in enumerate(self.whole):
+            for output in range(len(tape.steps[number].writes)):
+                numbers[at, output] = len(sizes) + len(numbers)
+        count, steps = len(sizes), list[Step]()
+        results = {arguments[value] for value in tape.results if value in arguments}
         for at, number in enumerate(self.whole):
             step = tape.steps[number]
-            moved = {value: self._read(at, value, numbers) for value in step.reads}
+            moved = {v: arguments[v] if v in arguments else self._read(at, v, numbers) for v in step.reads}
             if any(new is not None and new >= len(sizes) for new in moved.values()):
                 return None  # it reads what comes later
             kept = tuple(dict.fromkeys(new for new in moved.values() if new is not None))
@@ -257,13 +256,19 @@ class _Shortener:
             results |= {new for new, old in zip(writes, step.writes, strict=True) if old in tape.results}
             sizes += [tape.sizes[value] for value in step.writes]
             steps.append(Step(kept, writes, reuse, step.seconds, step.once))
-        short = Layered(Tape(steps, sizes, tape.arguments, frozenset(results)), self.layered.runs, self.places)
+        short = Layered(Tape(steps, sizes, count, frozenset(results)), self.layered.runs, self.places)
         return ShortTape(short, self.whole, self.left_out, list(self._gaps()))
+
+    def _arguments(self) -> tuple[dict[int, int], list[int]]:
+        """The numbers of the arguments that are left, and the bytes of all: those that nobody reads are one."""
+        tape = self.layered.tape
+        read = {value for step in self.whole for value in tape.steps[step].reads} | tape.results
+        left = [value for value in range(tape.arguments) if value in read]
+        sizes = [tape.sizes[value] for value in left]
+        return {value: at for at, value in enumerate(left)}, [*sizes, tape.resident - sum(sizes)]
 
     def _read(self, at: int, value: int, numbers: dict[tuple[int, int], int]) -> int | None:
         """The value that a short step reads instead of one of the whole tape; None where that is gone."""
-        if value not in self.makers:
-            return value
         maker, output = self.makers[value]
         source, here = self.layered.place[maker], self.layered.place[self.whole[at]]
         if source is None:

@@ -35,6 +35,27 @@ class Move:
     score: float
 
 
+class Newest:
+    """The last read of the newest computation of a value in front of a position.
+
+    Attributes:
+        before: the position.
+    """
+
+    def __init__(self, tape: Tape, found: Trace) -> None:
+        self.before = 0
+        self._computed: dict[int, list[tuple[int, int]]] = {}
+        rows = (each[tape.arguments :].tolist() for each in (found.value, found.first, found.last))
+        for value, first, last in zip(*rows, strict=True):
+            self._computed.setdefault(value, []).append((first, last))
+
+    def __getitem__(self, value: int) -> int:
+        for first, last in reversed(self._computed[value]):
+            if first < self.before:
+                return last
+        raise KeyError(f"value {value} is not made before {self.before}")
+
+
 class MoveFinder:
     """Finds moves on a tape.
 
@@ -56,12 +77,13 @@ class MoveFinder:
         sizes = self.sizes[found.value[alive]]
         moves: dict[tuple[tuple[int, ...], int], Move] = {}
         over = np.cumsum(np.concatenate([[0], found.live > self.budget]))
+        newest = Newest(self.tape, found)
         for instance in alive[np.argsort(-sizes, kind="stable")][:_LARGEST]:
             value = int(found.value[instance])
             before = following.get(value, -1)
             if before <= position or self.tape.steps[self.makers[value]].once:
                 continue
-            newest = self._newest(sequence, found, before)
+            newest.before = before
             for price in (0.0, self.price, 8 * self.price, np.inf):
                 move = self._close(value, before, position, newest, over, price)
                 if move is not None:
@@ -81,14 +103,7 @@ class MoveFinder:
                 found.setdefault(value, -1)
         return found
 
-    def _newest(self, sequence: Sequence[int], found: Trace, before: int) -> dict[int, int]:
-        """The last read of the newest computation of each value in front of a position."""
-        made = np.searchsorted(found.first[self.tape.arguments :], before, side="left") + self.tape.arguments
-        return dict(zip(found.value[:made].tolist(), found.last[:made].tolist(), strict=True))
-
-    def _close(
-        self, value: int, before: int, position: int, newest: dict[int, int], over: Ints, price: float
-    ) -> Move | None:
+    def _close(self, value: int, before: int, position: int, newest: Newest, over: Ints, price: float) -> Move | None:
         """What it takes to compute a value again before a position."""
         steps: set[int] = set()
         kept: set[int] = set()
@@ -115,7 +130,7 @@ class MoveFinder:
         seconds = sum(self.seconds[number] for number in steps)
         return Move(tuple(sorted(steps)), before, seconds, seconds / net) if net > 0 else None
 
-    def _again(self, maker: int, before: int, newest: dict[int, int]) -> float:
+    def _again(self, maker: int, before: int, newest: Newest) -> float:
         """About what it takes to run a step again: its own time, and that of what it needs one level further."""
         total = self.seconds[maker]
         for read in self.tape.steps[maker].reads:

@@ -166,7 +166,7 @@ def bound_of(tape: Tape, order: Sequence[int], budget: int, *, time_limit: float
 
 
 def _moment(tape: Tape, order: Sequence[int], found: Trace, position: int, budget: int, time_limit: float) -> Repeats:
-    """The program of one position."""
+    """The program of one position: in whole numbers for short tapes."""
     across = np.flatnonzero((found.first < position) & (found.last > position))
     here = tape.steps[order[position]]
     own = {*range(tape.arguments), *here.reads, *here.writes}
@@ -176,7 +176,8 @@ def _moment(tape: Tape, order: Sequence[int], found: Trace, position: int, budge
     makers = {value: step for step in order[:position] for value in tape.steps[step].writes}
     cost = {step: tape.steps[step].seconds for step in past}
     room = budget - (int(found.live[position]) - sum(tape.sizes[value] for value in crossing))
-    return least_repeats(crossing, past, reads, makers, tape.sizes, cost, room, time_limit)
+    relaxed = len(tape.steps) > _SHORT
+    return least_repeats(crossing, past, reads, makers, tape.sizes, cost, room, time_limit, relaxed=relaxed)
 
 
 def _replay(tape: Tape, order: Sequence[int], position: int, dropped: set[int]) -> list[int]:

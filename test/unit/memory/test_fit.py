@@ -273,3 +273,15 @@ def test_a_result_that_is_an_operand_outlives_its_neighbour_being_written_over_i
     x = torch.randn(64)
     (result,) = simulate(load_program(module), Mesh.parse("data=1"), [{"x": x}]).outputs[0]
     assert torch.equal(result, 4 * x)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.6, 0.4])
+def test_the_bound_of_many_steps_is_below_that_of_few(share, monkeypatch):
+    """Beyond some steps the program of a moment is solved in fractions: still a bound, of which most is left."""
+    tape = training_like(0)
+    budget = int(tape.resident + share * (lay_out(tape).peak - tape.resident))
+    order = range(len(tape.steps))
+    whole = bound_of(tape, order, budget).seconds
+    monkeypatch.setattr("jogak.memory.recompute._SHORT", 0)
+    fractions = bound_of(tape, order, budget).seconds
+    assert 0.5 * whole <= fractions <= whole * (1 + 1e-9)

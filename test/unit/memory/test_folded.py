@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jogak.memory.fit import fit
-from jogak.memory.folded import FoldedPlans, fold_plan, unfold
+from jogak.memory.folded import FoldedPlans, Unfolder, fold_plan
 from jogak.memory.layers import find_layers, shorten
 from jogak.memory.moves import MoveFinder
 from jogak.memory.planner import Planner
@@ -100,7 +100,7 @@ def test_a_pattern_promises_what_the_whole_sequence_needs(share, late):
     planner = Planner(FoldedPlans(short), MoveFinder(short.layers.tape, budget), float("inf"))
     pattern = planner.repair({})
     assert planner.peak(pattern) <= budget
-    sequence = unfold(pattern, layered, np.asarray(short.whole)).sequence
+    sequence = Unfolder(layered, short.whole)(pattern).sequence
     assert lay_out(tape, sequence).peak == planner.peak(pattern)
 
 
@@ -166,3 +166,12 @@ def test_few_layers_are_planned_by_themselves():
     tape = training_step(4)
     found = fit(tape, budget_of(tape, 0.6))
     assert [found.fits, found.layers] == [True, 1]
+
+
+def test_arguments_of_layers_that_are_left_out_are_one():
+    """The short tape of many layers is as small as that of few."""
+    tape = training_step(40)
+    short = shorten(find_layers(tape))
+    few = shorten(find_layers(training_step(8)))
+    assert short.layers.tape.resident == tape.resident
+    assert len(short.layers.tape.sizes) == len(few.layers.tape.sizes)
