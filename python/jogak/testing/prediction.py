@@ -109,7 +109,7 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def row(name: str, folder: Path, share: float) -> tuple[str, float, float]:
-    """A line of the table, with the predicted and the measured seconds.
+    """A line of the table, with the predicted and the measured seconds of the wall.
 
     Args:
         share: ranks that share a core: a step takes that much longer than its processor time.
@@ -124,7 +124,7 @@ def row(name: str, folder: Path, share: float) -> tuple[str, float, float]:
         f"{size(memory['predicted_bytes']):>10} {size(memory['measured_bytes']):>10}",
         f"{memory['measured_bytes'] / memory['predicted_bytes']:6.3f}",
     ]
-    return " ".join(cells), step["predicted_s"], used
+    return " ".join(cells), step["predicted_s"], step["measured_s"]
 
 
 def main() -> None:
@@ -162,10 +162,10 @@ def _run(name: str, given: Any, share: float) -> None:
 
 
 def _verdict(rows: Sequence[tuple[str, float, float]]) -> None:
-    best = min(used for _, _, used in rows)
+    best = min(taken for _, _, taken in rows)
     predicted = sorted(range(len(rows)), key=lambda at: rows[at][1])
     found = sorted(range(len(rows)), key=lambda at: rows[at][2])
-    apart = max(abs(used / told - 1) for _, told, used in rows)
+    apart = max(abs(taken / told - 1) for _, told, taken in rows)
     print(
         f"auto takes {rows[0][2] / best:.3f}x of the fastest; predictions at most {apart:.0%} off; "
         f"ranking {'kept' if predicted == found else 'changed'}"

@@ -56,7 +56,7 @@ class Memory:
         return sum(map(self.kept, steps)) + max(self.need(step) - self.kept(step) for step in steps)
 
 
-class _Alive:
+class Alive:
     """The bytes that values hold while steps are taken in any order."""
 
     def __init__(self, memory: Memory, steps: Sequence[Unit], results: Sequence[int]) -> None:
@@ -67,8 +67,22 @@ class _Alive:
         )
         self._readers.update(results)
         self._home: dict[int, int] = {}
+        self._source: dict[int, int] = {}
         self._held: dict[int, list[int]] = {}
         self.live = 0
+
+    def views(self) -> dict[int, list[int]]:
+        """Values in memory that was made for another one, which is no longer needed, by that one.
+
+        A view of a view that is still needed is not among them.
+        """
+        needed = [number for number in self._home if self._readers[number] > 0]
+        found: dict[int, list[int]] = {}
+        for number in needed:
+            home = self._home[number]
+            if self._readers[home] <= 0 and self._readers[self._source.get(number, home)] <= 0:
+                found.setdefault(home, []).append(number)
+        return found
 
     def take(self, step: Unit) -> None:
         """A step runs: its results come, and what it reads last goes."""
@@ -80,6 +94,7 @@ class _Alive:
                 self._held[home] = [0, size]
             elif source in self._home:
                 home = self._home[source]
+                self._source[number] = source
             else:  # memory of an argument
                 continue
             self._home[number] = home
@@ -95,7 +110,7 @@ class _Alive:
 
 def peak(steps: Sequence[Unit], results: Sequence[int], memory: Memory) -> int:
     """The most bytes beside arguments that steps hold in this order."""
-    alive, most = _Alive(memory, steps, results), 0
+    alive, most = Alive(memory, steps, results), 0
     for step in steps:
         most = max(most, alive.live + memory.need(step))
         alive.take(step)
@@ -116,7 +131,7 @@ def overlap(steps: Sequence[AnyStep], results: Sequence[int], memory: Memory | N
     """
     waiting = list(liveness.plan(steps, results))
     missing = {number for step in waiting for number in step.results}
-    alive = None if memory is None else _Alive(memory, waiting, results)
+    alive = None if memory is None else Alive(memory, waiting, results)
     limit = 0 if memory is None else peak(waiting, results, memory)
     if memory is not None and memory.planned is not None:
         limit = min(limit, memory.planned)

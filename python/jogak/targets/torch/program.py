@@ -18,6 +18,7 @@ from jogak.targets.distributed.writer import LOCATION, Frame, Writer, describe, 
 from jogak.targets.torch.kernels import Source, source_of
 from jogak.targets.torch.loop import loop_source
 from jogak.targets.torch.scratch import device_steps, memory_of
+from jogak.targets.torch.views import copied
 
 _INLINE = 8
 """Constants of at most this many elements are written into the program."""
@@ -29,12 +30,14 @@ class _Writer(Writer):
     Attributes:
         functions: source of each kernel function by name.
         constants: constants that are too large for the text, by name.
+        copied: results that are copied into memory of their own.
     """
 
     target = "torch"
 
-    def __init__(self, program: Program, mesh: Mesh, precision: Precision | None) -> None:
+    def __init__(self, program: Program, mesh: Mesh, precision: Precision | None, copied: frozenset[int]) -> None:
         super().__init__(program, mesh, frozenset(["run_loop"]))
+        self.copied = copied
         self.precision = precision
         self.functions: dict[str, list[str]] = {}
         self.constants: dict[str, Tensor] = {}
@@ -61,7 +64,11 @@ class _Writer(Writer):
             self._roots[number] = frozenset([number, *step.results, *shared])
         if source.owned and len(step.results) == 1:
             self._owned.update(step.results)
-        self._line(f"{', '.join(names)} = {_call(source, scope, operands)}")
+        text = _call(source, scope, operands)
+        if step.results[0] in self.copied:
+            text = f"({text}).clone()" if source.inline else f"{text}.clone()"
+            self._roots[step.results[0]] = frozenset(step.results)
+        self._line(f"{', '.join(names)} = {text}")
 
     def _source(self, step: KernelStep) -> tuple[Source, str]:
         """The source of a kernel and the name of its function; a new function where it needs one."""
@@ -132,9 +139,10 @@ def write_program(
     Raises:
         JogakError: an op cannot be run by this target.
     """
-    writer = _Writer(program, program.mesh or mesh, precision)
-    results = [result.value for result in program.results]
-    writer.write(overlap(device_steps(program), results, memory_of(program)))
+    results, memory = [result.value for result in program.results], memory_of(program)
+    steps = overlap(device_steps(program), results, memory)
+    writer = _Writer(program, program.mesh or mesh, precision, copied(steps, results, memory))
+    writer.write(steps)
     functions = ["\n".join(lines) + "\n" for lines in writer.functions.values()]
     if any("run_loop(" in text for text in functions):
         functions.insert(0, loop_source())

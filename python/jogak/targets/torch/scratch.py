@@ -70,6 +70,7 @@ def allocations(program: Program) -> Mapping[int, int]:
 
 def _taken(program: Program) -> Iterator[tuple[int, Taken]]:
     types = dict(_types(program))
+    strides: dict[int, Strides] = {}
     updated = {result.updates for result in program.results}
     owned = {each.value for number, each in enumerate(program.arguments) if number in updated}
     for step in device_steps(program):
@@ -79,8 +80,11 @@ def _taken(program: Program) -> Iterator[tuple[int, Taken]]:
         elif isinstance(step, KernelStep):
             dying = (k for k, v in enumerate(step.operands) if v in step.frees and step.operands.count(v) == 1)
             donated = frozenset(k for k in dying if step.operands[k] in owned)
-            taken = of_kernel(step.spec, tuple(types[number] for number in step.operands), donated)
+            lying = tuple(strides.get(number) for number in step.operands)
+            known = lying if any(lying) else ()
+            taken = of_kernel(step.spec, tuple(types[number] for number in step.operands), donated, known)
         if taken is not None:
+            strides[step.results[0]] = taken.strides
             owned.update(step.results if taken.owned else ())
             yield step.results[0], taken
 
@@ -115,6 +119,9 @@ def _bytes(type_: TensorType) -> int:
     return prod(type_.shape) * dtype_of(type_.element).itemsize
 
 
+Strides = tuple[int, ...] | None
+
+
 class Taken(NamedTuple):
     """What a step takes of the allocator.
 
@@ -122,19 +129,24 @@ class Taken(NamedTuple):
         most: bytes at its worst moment.
         kept: bytes that its results hold afterwards; none where they lie in an operand's memory.
         owned: whether its only result may be overwritten by whoever reads it last.
+        strides: of its only result; None where its elements lie in order.
     """
 
     most: int
     kept: int
     owned: bool
+    strides: Strides = None
 
 
 @cache
-def of_kernel(spec: KernelSpec, operands: tuple[TensorType, ...], donated: frozenset[int]) -> Taken | None:
+def of_kernel(
+    spec: KernelSpec, operands: tuple[TensorType, ...], donated: frozenset[int], strides: tuple[Strides, ...] = ()
+) -> Taken | None:
     """What a kernel takes; None where its calls depend on data.
 
     Args:
         donated: numbers of the operands that it may overwrite.
+        strides: of the operands; () where the elements of all lie in order.
     """
     try:
         kernel = build(spec)
@@ -144,14 +156,28 @@ def of_kernel(spec: KernelSpec, operands: tuple[TensorType, ...], donated: froze
     if not known:
         return None
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        given = [torch.empty(each.shape, dtype=dtype_of(each.element)) for each in operands]
+        lying = strides or (None,) * len(operands)
+        given = [_empty(each, strided) for each, strided in zip(operands, lying, strict=True)]
         with _Storages(given) as storages:
             made = fx.Interpreter(fx.GraphModule(kernel, graph)).run(*given)
     places = [each.untyped_storage()._cdata for each in given]
     held = {place for number, place in enumerate(places) if number not in donated}
-    results = [each.untyped_storage() for each in tree_leaves(made)]
+    tensors = tree_leaves(made)
+    results = [each.untyped_storage() for each in tensors]
     kept = sum(each.nbytes() for each in results if each._cdata not in places)
-    return Taken(storages.peak, kept, len(results) == 1 and results[0]._cdata not in held)
+    if len(tensors) != 1:
+        return Taken(storages.peak, kept, False)
+    in_order = tensors[0].is_contiguous()
+    return Taken(storages.peak, kept, results[0]._cdata not in held, None if in_order else tensors[0].stride())
+
+
+def _empty(type_: TensorType, strides: Strides) -> torch.Tensor:
+    dtype = dtype_of(type_.element)
+    return (
+        torch.empty(type_.shape, dtype=dtype)
+        if strides is None
+        else torch.empty_strided(type_.shape, strides, dtype=dtype)
+    )
 
 
 def _of_collective(step: CollectiveStep, mesh: Mesh) -> Taken | None:
