@@ -64,6 +64,7 @@ SMALL: dict[str, tuple[str, str, list[tuple[str, str]], str]] = {
     "llama-4": (_LLAMA, "data=4", TOKENS, "adamw"),
     "resnet": ("zoo:resnet?width=8&image=32&classes=10&batch=8", "data=1", [], "sgd"),
     "unet": ("zoo:unet?levels=2&width=8&groups=2&image=16&batch=4", "data=1", [], "adamw"),
+    "unet-4": ("zoo:unet?levels=2&width=8&groups=2&image=16&batch=4", "data=4", IMAGES, "adamw"),
 }
 
 

@@ -38,7 +38,9 @@ class Rematerialize(Pass):
     A remark tells how many share it. Short programs are also planned step by step, and the cheaper plan is taken.
 
     Where an elementwise op holds the plan up because it reads many tensors at once (a sum that fusion made of many), it
-    becomes a chain of ops that read two: the arithmetic and its order stay.
+    becomes a chain of ops that read two: the arithmetic and its order stay. Where collectives wait for each other in a
+    bucket that holds much of the memory, the large ones are done alone if the program then takes less time, the latency
+    included; a remark tells that.
 
     Before: the program of one device.
 
@@ -99,6 +101,9 @@ class Rematerialize(Pass):
             reading, found = fit_split(function, reading, partial(fit, budget=budget, time_limit=self.time_limit))
             if not found.fits and self.memory != "auto":
                 does_not_fit(function, reading, found, dict(zip(mesh.axes, mesh.shape, strict=True)))
+        if found.unbucketed:
+            text = f"{found.unbucketed} buckets of collectives are taken apart to fit {found.budget} bytes"
+            remark(function, f"{text}: {found.latency_seconds:.2e} s more")
         placed, made = tightened(reading.tape, found.sequence, found.placement), reading.ops
         if list(found.sequence) != list(range(len(reading.tape.steps))):
             made = emit_sequence(function, reading, found.sequence)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jogak.memory.offsets import Placement, place
-from jogak.memory.order import low_order
-from jogak.memory.recompute import Bound, Plan, bound_of, minimum_bytes, recompute
+from jogak.memory.order import early_order, low_order
+from jogak.memory.recompute import Bound, Plan, bound_of, lower, minimum_bytes, recompute
 from jogak.memory.tape import Tape
 from jogak.memory.trace import arrays_of, trace
 
@@ -31,6 +31,8 @@ class Fit:
         bound_seconds: no plan for the budget with this order of first computations adds less.
         minimum_bound: bytes that no plan can go below.
         layers: how many layers share one plan of what is computed again; 1 where none do.
+        unbucketed: how many buckets of collectives were taken apart.
+        latency_seconds: how much longer that takes.
     """
 
     sequence: Sequence[int]
@@ -41,6 +43,8 @@ class Fit:
     bound_seconds: float = 0.0
     minimum_bound: int = 0
     layers: int = 1
+    unbucketed: int = 0
+    latency_seconds: float = 0.0
 
 
 def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40) -> Fit:
@@ -63,13 +67,16 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     if ordered is not None:
         return Fit(low, ordered, budget, True, minimum_bound=minimum)
     # Solved once: plans for the lower targets of later attempts are plans for the budget, too.
-    bounds = {order: bound_of(tape, order, budget) for order in dict.fromkeys((own_order, low))}
+    early = tuple(early_order(tape))
+    bounds = {order: bound_of(tape, order, budget) for order in dict.fromkeys((own_order, low, early))}
     target, end = budget, time.thread_time() + time_limit
-    for attempt in range(_ATTEMPTS):
+    plan: Plan | None = None
+    for _ in range(_ATTEMPTS):
         left = max(end - time.thread_time(), time_limit / 4)
-        plan = _recomputed(tape, bounds, target, left, 0 if attempt else improve)
+        nearby = None if plan is None or plan.layers > 1 else lower(tape, plan, target, time_limit=left)
+        plan = nearby or _recomputed(tape, bounds, target, left, 0 if plan else improve)
         placed = place(tape, plan.sequence, enough=budget, time_limit=3.0)
-        fits = plan.fits and placed.arena <= budget
+        fits = placed.arena <= budget
         made = Fit(plan.sequence, placed, budget, fits, plan.added_seconds, plan.bound_seconds, minimum, plan.layers)
         if fits or not plan.fits:
             break

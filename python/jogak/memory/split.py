@@ -17,10 +17,15 @@ from jogak.ir.structured import shape_of
 from jogak.memory.fit import Fit
 from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.recompute import minimum_bytes
-from jogak.memory.tape import Tape
+from jogak.memory.tape import Tape, lay_out
+from jogak.memory.unbucket import find_buckets, take_apart
 
 FEWEST = 3
 """Inputs of an op that can be split."""
+_WORTH = 0.04
+"""Taking buckets apart is tried where they hold at least this part of what is alive beside the arguments."""
+_CLEAR = 0.05
+"""Latency, as a part of what any plan adds, for which a plan with the buckets is not looked for."""
 _ROUNDS = 4
 """How often what holds up the plan is split."""
 
@@ -28,7 +33,7 @@ _ROUNDS = 4
 def fit_split(
     function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit], *, least: bool = False
 ) -> tuple[TapeReading, Fit]:
-    """Make a program fit, and split what holds it up where it does not.
+    """Make a program fit: collectives in buckets or apart, whichever is cheaper, and split what holds it up otherwise.
 
     Args:
         reading: of the function.
@@ -38,6 +43,49 @@ def fit_split(
     Returns:
         The program as it is now, and the plan for it; the lowest one where none fits.
     """
+    if not _wait(function, reading):
+        return _fit_chains(function, reading, solve, least)
+    plan = _apart(function, reading, solve)
+    needed = plan.fits and not least and plan.bound_seconds > 0
+    if not needed or plan.latency_seconds > _CLEAR * plan.bound_seconds:
+        whole = reading
+        reading, found = _fit_chains(function, reading, solve, least)
+        if reading is not whole:
+            plan = _apart(function, reading, solve)
+        bound = min(found.bound_seconds, plan.bound_seconds + plan.latency_seconds)
+        plan = replace(plan, bound_seconds=bound)
+        if _rank(plan, least) >= _rank(found, least):
+            return reading, replace(found, bound_seconds=bound)
+    take_apart(find_buckets(function))
+    return read_tape(function, reading.seconds), plan
+
+
+def _apart(function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit]) -> Fit:
+    """The plan of a program whose buckets are taken apart; the program stays as it is."""
+    copy = function.clone()
+    buckets = find_buckets(copy)
+    take_apart(buckets)
+    apart = read_tape(copy, reading.seconds).tape
+    longer = apart.seconds - reading.tape.seconds
+    return replace(solve(apart), unbucketed=len(buckets), latency_seconds=longer)
+
+
+def _rank(plan: Fit, least: bool) -> tuple[bool, float]:
+    """Less is better: what fits before what does not, then time, or bytes where those are asked for."""
+    by_bytes = least or not plan.fits
+    return not plan.fits, plan.placement.arena if by_bytes else plan.added_seconds + plan.latency_seconds
+
+
+def _wait(function: ir.Operation, reading: TapeReading) -> bool:
+    """Whether what waits in buckets takes a part of the memory that is worth planning again."""
+    room = lay_out(reading.tape).peak - reading.tape.resident
+    waiting = sum(bucket.bytes for bucket in find_buckets(function))
+    return waiting > 0 and waiting >= _WORTH * room
+
+
+def _fit_chains(
+    function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit], least: bool
+) -> tuple[TapeReading, Fit]:
     found = solve(reading.tape)
     for _ in range(_ROUNDS):
         if (found.fits and not least) or not split_chains(_holding_up(reading, found)):

@@ -20,7 +20,7 @@ from jogak.memory import fit as fitting
 from jogak.memory import offsets
 from jogak.memory.attributes import ARENA, OFFSET
 from jogak.memory.fit import fit
-from jogak.memory.order import low_order
+from jogak.memory.order import early_order, low_order
 from jogak.memory.recompute import bound_of, minimum_bytes, without_waste
 from jogak.memory.tape import Step, Tape, lay_out
 from jogak.memory.trace import arrays_of, trace
@@ -125,7 +125,7 @@ def test_the_bound_is_that_of_the_budget_when_packing_loses_bytes(monkeypatch):
     found = fit(tape, budget)
     assert found.fits
     assert len(calls) == 2
-    orders = (range(len(tape.steps)), low_order(tape))
+    orders = (range(len(tape.steps)), low_order(tape), early_order(tape))
     assert found.bound_seconds <= max(bound_of(tape, order, budget).seconds for order in orders)
 
 
