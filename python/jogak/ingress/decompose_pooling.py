@@ -68,13 +68,12 @@ def _laid_along(row: Sequence[tuple[int, Tensor]], dimension: int, stride: int, 
     return torch.stack(phases, dimension + 1).flatten(dimension, dimension + 1).narrow(dimension, 0, size)
 
 
-def _maximum_at(windows: Sequence[Tensor]) -> list[Tensor]:
-    """For each element of the window whether it is the first that equals the maximum."""
-    largest = functools.reduce(torch.maximum, windows)
+def _maximum_at(parts: Sequence[Tensor], largest: Tensor) -> list[Tensor]:
+    """For each part where it is the first that equals the largest one."""
     taken: Tensor | None = None
     hits = []
-    for window in windows:
-        equal = window == largest
+    for part in parts:
+        equal = part == largest
         hits.append(equal if taken is None else equal & ~taken)
         taken = equal if taken is None else taken | equal
     return hits
@@ -83,13 +82,31 @@ def _maximum_at(windows: Sequence[Tensor]) -> list[Tensor]:
 def _max_pool_gradient(
     grad: Tensor, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> Tensor:
+    """The gradient goes down dimension by dimension: to the first row with the largest maximum, then within that row.
+
+    Maxima are taken from the last dimension to the first. So a window of 3 x 3 has 6 places to compare, not 9, and what
+    overlapping windows send to one row is added before it is spread along the row.
+    """
     count = list(grad.shape[-len(kernel) :])
     span = _span(count, kernel, stride, dilation)
-    padded = pad_or_crop(x, padding, _high(x, padding, span), -math.inf)
-    at = list(offsets(kernel, dilation))
-    hits = _maximum_at([window_slice(padded, offset, stride, count) for offset in at])
-    parts = [torch.where(hit, grad, 0.0) for hit in hits]
-    return _gather_back(parts, at, stride, padding, x)
+    high = _high(x, padding, span)
+    at = [[step * dilation[dim] for step in range(size)] for dim, size in enumerate(kernel)]
+    largest, levels = x, []
+    for dim in reversed(range(len(kernel))):
+        rest = [0] * (len(kernel) - dim - 1)
+        padded = pad_or_crop(largest, [padding[dim], *rest], [high[dim], *rest], -math.inf)
+        sizes = padded.shape[padded.dim() - len(rest) :]
+        parts = [
+            window_slice(padded, [offset, *rest], [stride[dim], *[1 for _ in rest]], [count[dim], *sizes])
+            for offset in at[dim]
+        ]
+        below, largest = largest, functools.reduce(torch.maximum, parts)
+        levels.append((dim, below.dim() - len(rest) - 1, parts, largest))
+    for dim, dimension, parts, most in reversed(levels):
+        hits = _maximum_at(parts, most)
+        row = [(offset - padding[dim], torch.where(hit, grad, 0.0)) for offset, hit in zip(at[dim], hits, strict=True)]
+        grad = _laid_along(row, dimension, stride[dim], x.shape[dimension])
+    return grad
 
 
 def _max_pool_backward(rank: int) -> Callable[..., Tensor]:

@@ -17,13 +17,18 @@ def expand_sizes(values: Sizes, rank: int) -> list[int]:
 
 
 def pad_or_crop(x: Tensor, low: Sizes, high: Sizes, value: float = 0.0) -> Tensor:
-    """Pad the last dimensions with `value`; a negative amount crops."""
+    """Pad the last dimensions with `value`; a negative amount crops, also more than there is."""
     first = x.dim() - len(low)
+    amounts: list[int] = []
     for i, (before, after) in enumerate(zip(low, high, strict=True)):
-        if before < 0 or after < 0:
-            size = x.shape[first + i]
-            x = x.narrow(first + i, max(-before, 0), size - max(-before, 0) - max(-after, 0))
-    amounts = [max(each, 0) for pair in reversed(list(zip(low, high, strict=True))) for each in pair]
+        size = x.shape[first + i]
+        total = size + before + after
+        start = min(max(-before, 0), size)
+        kept = max(min(size + after, size) - start, 0)
+        if kept < size:
+            x = x.narrow(first + i, start, kept)
+        padding = min(max(before, 0), total)
+        amounts = [padding, total - padding - kept, *amounts]
     return torch.constant_pad_nd(x, amounts, value) if any(amounts) else x
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
@@ -325,6 +327,32 @@ def test_equals_the_op(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     for ours, theirs in zip(got, expected, strict=True):
         if isinstance(theirs, Tensor) and theirs.numel():
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12, equal_nan=True)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[list[int], tuple[Any, ...]]:
+    """Sizes of an image, and the window, stride, padding, dilation and rounding of a pooling that PyTorch accepts."""
+    pairs = [st.lists(st.integers(1, most), min_size=2, max_size=2) for most in (9, 4, 4, 2)]
+    size, kernel, stride, dilation = (draw(each) for each in pairs)
+    padding = [draw(st.integers(0, each // 2)) for each in kernel]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    assume(all(s + 2 * p >= r for s, p, r in zip(size, padding, reach, strict=True)))
+    return size, (kernel, stride, padding, dilation, draw(st.booleans()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(windows(), st.integers(0, 1000))
+def test_the_gradient_of_any_largest_one_with_ties(drawn: tuple[list[int], tuple[Any, ...]], seed: int) -> None:
+    size, options = drawn
+    x = torch.randint(0, 3, (2, 2, *size), generator=torch.Generator().manual_seed(seed)).double()
+    out, indices = aten.max_pool2d_with_indices.default(x, *options)
+    backward = aten.max_pool2d_with_indices_backward.default
+    for count, n, k, s, p, d in zip(out.shape[2:], size, *options[:4], strict=True):
+        starts = [at * s - p for at in range(count)]
+        assume(all(any(0 <= start + step * d < n for step in range(k)) for start in starts))  # else PyTorch crashes
+    grad = real(*out.shape, seed=seed)
+    ours = decomposition_table()[backward](grad, x, *options, indices)
+    torch.testing.assert_close(ours, backward(grad, x, *options, indices), rtol=1e-12, atol=1e-13)
 
 
 def test_every_entry_is_tested() -> None:

@@ -70,6 +70,23 @@ def test_what_a_selection_becomes(function: Any, name: str) -> None:
     torch.testing.assert_close(found, expected, equal_nan=True, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_a_mask_leaves(dtype: torch.dtype) -> None:
+    value, mask = torch.randn(5, 7).to(dtype), torch.rand(5, 7) > 0.5
+    value[0] = torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, -0.0, 1.0, -1.0])
+    for function, name in (
+        (lambda value, mask: torch.where(mask, value, 0.0), "threshold_backward"),
+        (lambda value, mask: torch.where(mask, value, 1.0), "where"),
+        (lambda value, mask: torch.where(mask, 0.0, value), "where"),
+    ):
+        code, found, expected = rewritten(function, value, mask)
+        assert name in code
+        torch.testing.assert_close(found, expected, equal_nan=True, rtol=0, atol=0)
+    code, found, expected = rewritten(lambda value, mask: torch.where(mask, value, 0.0), value, mask[:, :1])
+    assert "where" in code
+    torch.testing.assert_close(found, expected, equal_nan=True)
+
+
 def test_a_gradient_of_another_form_stays() -> None:
     code, found, expected = rewritten(gradient, torch.randn(5, 7), torch.randn(5, 1))
     assert "where" in code

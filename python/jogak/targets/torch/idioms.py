@@ -16,7 +16,7 @@ _THRESHOLD = torch.ops.aten.threshold_backward.default
 
 
 def replace(graph: fx.Graph) -> None:
-    """Write rectifiers, their gradients and larger ones of two as PyTorch's.
+    """Write rectifiers, their gradients, larger ones of two and what a mask leaves of a tensor as PyTorch's.
 
     The larger one is NaN where either is, as in the model; selected by comparison it was so only for the second.
 
@@ -33,6 +33,9 @@ def replace(graph: fx.Graph) -> None:
                 made = graph.call_function(torch.maximum, (chosen, other))
             elif _is_zero(chosen) and _is_gradient(condition, other, node):
                 made = graph.call_function(_THRESHOLD, (other, condition.args[0], 0.0))
+            elif _is_zero(other) and _is_masked(condition, chosen, node):
+                mask = graph.call_method("to", (condition, node.meta["is"][1]))
+                made = graph.call_function(_THRESHOLD, (chosen, mask, 0.0))
         if made is not None:
             made.meta["is"] = node.meta["is"]
             node.replace_all_uses_with(made)
@@ -63,6 +66,18 @@ def _is_gradient(condition: Any, gradient: Any, result: fx.Node) -> bool:
         return False
     forms = [each.meta["is"] for each in (condition.args[0], gradient) if isinstance(each, fx.Node)]
     return forms == [result.meta["is"]] * 2 and None not in result.meta["is"]
+
+
+def _is_masked(condition: Any, value: Any, result: fx.Node) -> bool:
+    """Whether a mask, as it is, and a value have the form of the result, which are floats."""
+    shape, dtype = result.meta["is"]
+    if (
+        shape is None
+        or not dtype.is_floating_point
+        or not all(isinstance(each, fx.Node) for each in (condition, value))
+    ):
+        return False
+    return [condition.meta["is"], value.meta["is"]] == [(shape, torch.bool), (shape, dtype)]
 
 
 def _is_larger(condition: Any, chosen: Any, other: Any, result: fx.Node) -> bool:
