@@ -5,12 +5,13 @@ round propose, then the proposals are resolved together. The outcome therefore d
 visiting, and the work is linear in the program, since a value changes at most once an axis. Conflicts go by priority
 (given shardings of one priority reach their fixed point before the next is looked at), then by cost: the larger tensor
 keeps its sharding. Pass-through ops are exhausted before contractions, as in Shardy's op-priority propagation
-(openxla/shardy, docs/propagation.md).
+(openxla/shardy, docs/propagation.md). In the end, where nothing else came to decide it, an axis that a sum used up
+splits the result, if an operand asked for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jogak.sharding.claims import Claim, common, strongest, without_conflicts, without_disputed
@@ -54,6 +55,7 @@ class _State:
     """Everything that changes. The values of a group share one split, one list of what is closed, and what never is.
 
     Attributes:
+        scatters: whether axes that a sum used up may split its result.
         members: for each value all values of its group, itself among them.
         never: for each value the axes that must not split it, and where that was written.
         barriers: values through which not everything passes.
@@ -66,6 +68,7 @@ class _State:
     split: list[list[Axes]]
     closed: list[list[bool]]
     agreed: bool = False
+    scatters: bool = False
     members: list[tuple[int, ...]] = field(default_factory=list)
     never: list[dict[str, str]] = field(default_factory=list)
     barriers: dict[int, Barrier] = field(default_factory=dict)
@@ -94,6 +97,8 @@ def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed], *, agreed: bool =
                 changed.append(_plant(state, seed, planted))
         touched = _run(state, changed, through)
         _run(state, touched, everything)
+    state.scatters = True
+    _run(state, _around_sums(state), everything)
     _complete_origins(state)
     shardings = [Sharding(tuple(split)) for split in state.split]
     skipped = sorted(state.skipped.values(), key=lambda entry: (entry.value, entry.dim, entry.axis))
@@ -247,21 +252,28 @@ def _run(state: _State, changed: Iterable[int], allowed: set[int]) -> list[int]:
     return list(touched)
 
 
+def _around_sums(state: _State) -> list[int]:
+    """The values that ops sum over, as far as they are split."""
+    reductions = (node for node in state.graph.nodes if not _passes_through(node.rule))
+    values = {value for node in reductions for value in node.operands if value is not None}
+    return [value for value in values if any(state.split[value])]
+
+
 def _propose(state: _State, node: Node) -> list[_Proposal]:
     """What the node's tensors say about each other."""
     claims = _claims(state, node)
     if not claims:
         return []
-    if state.agreed:
-        chosen = without_disputed({factor: common(offers) for factor, offers in claims.items()})
-    else:
-        chosen = without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
-    assignment = {factor: claim.axes for factor, claim in chosen.items()}
+    followed = _followed(claims, state.agreed)
     rule = node.rule
     proposals: list[_Proposal] = []
     for value, dims in node.tensors():
         if not _sees(state, node, value):
             continue
+        chosen = followed
+        if state.scatters and value in node.results:
+            chosen = _followed(_held(node, value, claims), state.agreed)
+        assignment = {factor: claim.axes for factor, claim in chosen.items()}
         for dim, members in enumerate(dims):
             current = state.split[value][dim]
             axes = dim_axes(members, assignment, rule.factors, state.mesh)
@@ -275,6 +287,23 @@ def _propose(state: _State, node: Node) -> list[_Proposal]:
                 forward = value in node.results and source.value in node.operands
                 proposals.append(_Proposal(value, dim, axes, weight, origin, node.index, forward))
     return proposals
+
+
+def _followed(claims: Mapping[int, list[Claim]], agreed: bool) -> dict[int, Claim]:
+    """How each factor is split, of all that is said about it."""
+    if agreed:
+        return without_disputed({factor: common(offers) for factor, offers in claims.items()})
+    return without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
+
+
+def _held(node: Node, result: int, claims: Mapping[int, list[Claim]]) -> Mapping[int, list[Claim]]:
+    """The claims without those of factors that a result is the sum over: an axis of theirs is free again in it.
+
+    Where it splits a dimension of the result, too, the partial sums are scattered instead of completed everywhere.
+    """
+    factors, number = node.rule.factors, node.results.index(result)
+    summed = [f for f in claims if number < len(factors[f].combiners) and factors[f].combiners[number] is not None]
+    return {factor: claims[factor] for factor in claims if factor not in summed} if summed else claims
 
 
 def _claims(state: _State, node: Node) -> dict[int, list[Claim]]:

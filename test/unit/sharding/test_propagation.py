@@ -60,6 +60,17 @@ def test_an_axis_splits_one_factor_that_of_the_larger_tensor():
     assert found[out] == "[_, a]"
 
 
+def test_an_axis_that_a_sum_used_up_is_free_in_its_result():
+    """Both operands have `b`, on different factors: the sum over it is scattered where the smaller operand has it."""
+    b = GraphBuilder()
+    left, right = b.argument(512, 256), b.argument(256, 128)
+    out = b.op("ik, kj -> ij", [left, right], 512, 128)
+    found = run(b.returns(out), seed(left, "[a, b]"), seed(right, "[a, b]"))
+    assert found == ["[a, b]", "[a, b]", "[a, b]"]
+    closed = run(b.returns(out), seed(left, "[a, b]"), seed(right, "[a, b]"), seed(out, "[?, _]"))
+    assert closed[out] == "[a, _]"
+
+
 @pytest.mark.parametrize(("first", "second", "expected"), [("p0", "p1", "[c, _]"), ("p1", "p0", "[a, _]")])
 def test_priorities_come_before_cost(first, second, expected):
     b = GraphBuilder()
