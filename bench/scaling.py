@@ -2,9 +2,9 @@
 
 Prints a row for each size: ops, decisions, and CPU seconds of the search in its three parts: folding repeated layers
 (all that is linear in the ops), posing and solving; with their sum relative to the fewest layers on the same mesh.
-Every search is made `--repeats` times from empty caches, and the fastest counts: what a busy machine adds is not growth.
-Reading the ops of the module, which every compilation does, is beside it. A meta-device model is compiled; no weight is
-made.
+Every search is made `--repeats` times from empty caches, and the fastest counts: what a busy machine adds is not
+growth. Reading the ops of the module, which every compilation does, is beside it. A meta-device model is compiled; no
+weight is made.
 """
 
 from __future__ import annotations

@@ -9,7 +9,12 @@ from jogak.sharding.projection import Axes
 
 @dataclass(frozen=True)
 class Claim:
-    """A tensor of the node that has a factor split by these axes."""
+    """A tensor of the node that has a factor split by these axes.
+
+    Attributes:
+        weight: its bytes.
+        value: which tensor, as whoever collects the claims counts them.
+    """
 
     axes: Axes
     weight: int

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jogak.sharding.claims import Claim, common, strongest, without_conflicts, without_disputed
 from jogak.sharding.constraints import Seed, settle
@@ -56,6 +57,7 @@ class _State:
 
     Attributes:
         scatters: whether axes that a sum used up may split its result.
+        said: what equal ops with equal tensors say, by rule and tensors.
         members: for each value all values of its group, itself among them.
         never: for each value the axes that must not split it, and where that was written.
         barriers: values through which not everything passes.
@@ -69,6 +71,7 @@ class _State:
     closed: list[list[bool]]
     agreed: bool = False
     scatters: bool = False
+    said: dict[object, list[_Said]] = field(default_factory=dict)
     members: list[tuple[int, ...]] = field(default_factory=list)
     never: list[dict[str, str]] = field(default_factory=list)
     barriers: dict[int, Barrier] = field(default_factory=dict)
@@ -261,32 +264,74 @@ def _around_sums(state: _State) -> list[int]:
 
 def _propose(state: _State, node: Node) -> list[_Proposal]:
     """What the node's tensors say about each other."""
-    claims = _claims(state, node)
+    values = (*(value for value in node.operands if value is not None), *node.results)
+    if not any(any(state.split[value]) for value in values):
+        return []
+    seats = tuple([_seat(state, node, value) for value in values])
+    key = id(node.rule), state.scatters, tuple([value is None for value in node.operands]), seats
+    said = state.said.get(key)
+    if said is None:
+        said = state.said[key] = _say(node, seats, state)
+    proposals: list[_Proposal] = []
+    for each in said:
+        value = values[each.tensor]
+        if state.closed[value][each.dim]:
+            continue
+        axes = _as_far_as_it_splits(state, value, each.dim, each.axes)
+        if len(axes) > len(state.split[value][each.dim]):
+            origin = Origin(node=node.index if node.index < len(state.graph.nodes) else None, value=values[each.source])
+            forward = value in node.results and values[each.source] in node.operands
+            proposals.append(_Proposal(value, each.dim, axes, each.weight, origin, node.index, forward))
+    return proposals
+
+
+class _Seat(NamedTuple):
+    """A tensor as its node sees it: how it is split, its bytes, and whether it tells the node and listens to it."""
+
+    split: tuple[Axes, ...]
+    weight: int
+    tells: bool
+    listens: bool
+
+
+class _Said(NamedTuple):
+    """That a dimension of a tensor could be split by more axes; tensors are counted as in `Node.tensors`."""
+
+    tensor: int
+    dim: int
+    axes: Axes
+    weight: int
+    source: int
+
+
+def _seat(state: _State, node: Node, value: int) -> _Seat:
+    tells, listens = _tells(state, node, value), _listens(state, node, value)
+    return _Seat(tuple(state.split[value]), state.graph.values[value].bytes, tells, listens)
+
+
+def _say(node: Node, seats: Sequence[_Seat], state: _State) -> list[_Said]:
+    """What follows from how the tensors lie; the same for equal ops of repeated layers."""
+    claims = _claims_of(node, seats, state.mesh)
     if not claims:
         return []
+    rule, first = node.rule, len(seats) - len(node.results)
     followed = _followed(claims, state.agreed)
-    rule = node.rule
-    proposals: list[_Proposal] = []
-    for value, dims in node.tensors():
-        if not _sees(state, node, value):
+    found: list[_Said] = []
+    for tensor, ((_, dims), seat) in enumerate(zip(node.tensors(), seats, strict=True)):
+        if not seat.listens:
             continue
         chosen = followed
-        if state.scatters and value in node.results:
-            chosen = _followed(_held(node, value, claims), state.agreed)
+        if state.scatters and tensor >= first:
+            chosen = _followed(_held(rule, tensor - first, claims), state.agreed)
         assignment = {factor: claim.axes for factor, claim in chosen.items()}
         for dim, members in enumerate(dims):
-            current = state.split[value][dim]
+            current = seat.split[dim]
             axes = dim_axes(members, assignment, rule.factors, state.mesh)
-            if len(axes) <= len(current) or axes[: len(current)] != current or state.closed[value][dim]:
-                continue
-            axes = _as_far_as_it_splits(state, value, dim, axes)
-            if len(axes) > len(current):
+            if len(axes) > len(current) and axes[: len(current)] == current:
                 source = next(claim for factor, claim in chosen.items() if factor in members and claim.axes)
-                origin = Origin(node=node.index if node.index < len(state.graph.nodes) else None, value=source.value)
                 weight = max(claim.weight for factor, claim in chosen.items() if factor in members)
-                forward = value in node.results and source.value in node.operands
-                proposals.append(_Proposal(value, dim, axes, weight, origin, node.index, forward))
-    return proposals
+                found.append(_Said(tensor, dim, axes, weight, source.value))
+    return found
 
 
 def _followed(claims: Mapping[int, list[Claim]], agreed: bool) -> dict[int, Claim]:
@@ -296,36 +341,38 @@ def _followed(claims: Mapping[int, list[Claim]], agreed: bool) -> dict[int, Clai
     return without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
 
 
-def _held(node: Node, result: int, claims: Mapping[int, list[Claim]]) -> Mapping[int, list[Claim]]:
+def _held(rule: OpShardingRule, number: int, claims: Mapping[int, list[Claim]]) -> Mapping[int, list[Claim]]:
     """The claims without those of factors that a result is the sum over: an axis of theirs is free again in it.
 
     Where it splits a dimension of the result, too, the partial sums are scattered instead of completed everywhere.
+
+    Args:
+        number: which result of the op.
     """
-    factors, number = node.rule.factors, node.results.index(result)
+    factors = rule.factors
     summed = [f for f in claims if number < len(factors[f].combiners) and factors[f].combiners[number] is not None]
     return {factor: claims[factor] for factor in claims if factor not in summed} if summed else claims
 
 
-def _claims(state: _State, node: Node) -> dict[int, list[Claim]]:
+def _claims_of(node: Node, seats: Sequence[_Seat], mesh: Mesh) -> dict[int, list[Claim]]:
+    """What each tensor says of each factor; a claim's value is the number of the tensor."""
     claims: dict[int, list[Claim]] = {}
-    for value, dims in node.tensors():
-        split = state.split[value]
-        if not any(split) or not _is_seen(state, node, value):
+    for tensor, ((_, dims), seat) in enumerate(zip(node.tensors(), seats, strict=True)):
+        if not seat.tells or not any(seat.split):
             continue
-        weight = state.graph.values[value].bytes
-        for factor, axes in project(dims, split, node.rule.factors, state.mesh).items():
+        for factor, axes in project(dims, seat.split, node.rule.factors, mesh).items():
             if node.rule.factors[factor].kind is not FactorKind.BLOCKED:
-                claims.setdefault(factor, []).append(Claim(axes, weight, value))
+                claims.setdefault(factor, []).append(Claim(axes, seat.weight, tensor))
     return claims
 
 
-def _is_seen(state: _State, node: Node, value: int) -> bool:
+def _tells(state: _State, node: Node, value: int) -> bool:
     """Whether an op takes over how a tensor lies: not where it uses a value behind a barrier."""
     barrier = state.barriers.get(value)
     return barrier is None or value in node.results or barrier.lets_forward
 
 
-def _sees(state: _State, node: Node, value: int) -> bool:
+def _listens(state: _State, node: Node, value: int) -> bool:
     """Whether a tensor takes over what an op says of it."""
     barrier = state.barriers.get(value)
     return barrier is None or value in node.results or barrier.lets_backward
@@ -363,7 +410,8 @@ def _commit(state: _State, proposals: list[_Proposal]) -> list[int]:
 def _conflicts(state: _State) -> Iterator[Conflict]:
     """Where the shardings of an op's tensors, as they are in the end, cannot all be kept."""
     for node in state.graph.nodes:
-        claims = _claims(state, node)
+        values = [value for value, _ in node.tensors()]
+        claims = _claims_of(node, [_seat(state, node, value) for value in values], state.mesh)
         if len(claims) < 2 and not any(len(offers) > 1 for offers in claims.values()):
             continue
         chosen = without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
@@ -371,9 +419,9 @@ def _conflicts(state: _State) -> Iterator[Conflict]:
             kept = chosen[factor]
             for offer in offers:
                 if offer.axes[: len(kept.axes)] != kept.axes[: len(offer.axes)]:
-                    yield Conflict(node.index, (kept.value, kept.axes), (offer.value, offer.axes))
+                    yield Conflict(node.index, (values[kept.value], kept.axes), (values[offer.value], offer.axes))
                 elif len(offer.axes) > len(kept.axes):
                     lost = offer.axes[len(kept.axes)]
                     owner = next((c for f, c in chosen.items() if f != factor and lost in c.axes), None)
                     if owner is not None:
-                        yield Conflict(node.index, (owner.value, (lost,)), (offer.value, (lost,)))
+                        yield Conflict(node.index, (values[owner.value], (lost,)), (values[offer.value], (lost,)))
