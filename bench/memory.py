@@ -114,7 +114,7 @@ def fitted(made: Compilation, budget: int) -> tuple[Tape, Fit]:
     copy = made.device.operation.clone()
     function = main_function(copy).operation
     reading = read_tape(function, lambda op: op_seconds(op, made.mesh, made.cost))
-    reading, found = fit_split(function, reading, lambda tape: fit(tape, budget, time_limit=20))
+    reading, found = fit_split(function, reading, lambda tape, seconds: fit(tape, budget, time_limit=seconds), 20)
     return reading.tape, found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from torch_mlir import ir
@@ -92,13 +91,16 @@ class Rematerialize(Pass):
         sink_constants(function)
         reading = read_tape(function, seconds)
         if self.memory == "min":
-            solve = partial(fit_least, time_limit=self.time_limit)
-            reading, found = fit_split(function, reading, solve, least=True)
+            reading, found = fit_split(
+                function, reading, lambda t, limit: fit_least(t, time_limit=limit), self.time_limit, least=True
+            )
         else:
             budget = budget_of(self.memory, machine_bytes, lambda: place(reading.tape).arena)
             if self.memory == "auto" and least_need(reading) > budget:
                 return  # nothing fits: the driver tells by how much
-            reading, found = fit_split(function, reading, partial(fit, budget=budget, time_limit=self.time_limit))
+            reading, found = fit_split(
+                function, reading, lambda t, limit: fit(t, budget, time_limit=limit), self.time_limit
+            )
             if not found.fits and self.memory != "auto":
                 does_not_fit(function, reading, found, dict(zip(mesh.axes, mesh.shape, strict=True)))
         if found.unbucketed:

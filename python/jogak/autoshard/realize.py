@@ -62,7 +62,9 @@ def realize(
     reading = read_tape(function, lambda op: op_seconds(op, cost.mesh, cost))
     peak, step = place(reading.tape).arena, promise(function, cost.mesh, cost).step_time_s
     with function.context:
-        reading, plan = fit_split(function, reading, lambda t: fit(t, limit, time_limit=_SECONDS, improve=_IMPROVE))
+        reading, plan = fit_split(
+            function, reading, lambda t, seconds: fit(t, limit, time_limit=seconds, improve=_IMPROVE), _SECONDS
+        )
         emit_sequence(function, reading, plan.sequence)
     added = promise(function, cost.mesh, cost).step_time_s - step
     return Measured(step, added, peak, plan.fits), partitioned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from jogak.memory.offsets import Placement, place
 from jogak.memory.order import early_order, low_order
@@ -12,8 +13,8 @@ from jogak.memory.recompute import Bound, Plan, bound_of, lower, minimum_bytes, 
 from jogak.memory.tape import Tape
 from jogak.memory.trace import arrays_of, trace
 
-_ATTEMPTS = 4
-"""How often the peak is lowered by what packing lost."""
+_LOWERED = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""By how much the peak is lowered, in parts of what packing lost of the first plan, until one is packed well enough."""
 _WORTH = 0.9
 """A further order is tried when its bound is below this part of what the best plan adds."""
 
@@ -69,25 +70,33 @@ def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40)
     # Solved once: plans for the lower targets of later attempts are plans for the budget, too.
     early = tuple(early_order(tape))
     bounds = {order: bound_of(tape, order, budget) for order in dict.fromkeys((own_order, low, early))}
-    target, end = budget, time.thread_time() + time_limit
-    plan: Plan | None = None
-    for _ in range(_ATTEMPTS):
-        left = max(end - time.thread_time(), time_limit / 4)
-        nearby = None if plan is None or plan.layers > 1 else lower(tape, plan, target, time_limit=left)
-        plan = nearby or _recomputed(tape, bounds, target, left, 0 if plan else improve)
-        placed = place(tape, plan.sequence, enough=budget, time_limit=3.0)
-        fits = placed.arena <= budget
-        made = Fit(plan.sequence, placed, budget, fits, plan.added_seconds, plan.bound_seconds, minimum, plan.layers)
-        if fits or not plan.fits:
-            break
-        target -= max(placed.arena - budget, budget // 500)
-    return made
+    end = time.thread_time() + time_limit
+    lowest: Fit | None = None
+    for order, plan in _recomputed(tape, bounds, budget, time_limit, improve):
+        lost, now = 0, plan
+        for part in _LOWERED:
+            target = budget - int(part * lost)
+            if part:
+                left = max(end - time.thread_time(), time_limit / 4)
+                now = _lowered(tape, order, plan, target, bounds[order], left)
+            placed = place(tape, now.sequence, enough=budget, time_limit=1.0 if lost else 3.0)
+            fits = placed.arena <= budget
+            made = Fit(now.sequence, placed, budget, fits, now.added_seconds, plan.bound_seconds, minimum, now.layers)
+            if fits:
+                return made
+            if lowest is None or placed.arena < lowest.placement.arena:
+                lowest = made
+            if not now.fits:
+                break
+            lost = lost or max(placed.arena - budget, budget // 500)
+    assert lowest is not None, "there is an order"
+    return lowest
 
 
 def _recomputed(
     tape: Tape, bounds: Mapping[tuple[int, ...], Bound], budget: int, time_limit: float, improve: int
-) -> Plan:
-    """The cheapest plan over some orders of first computations, the most promising one first; the lowest if none fits.
+) -> list[tuple[tuple[int, ...], Plan]]:
+    """Plans over some orders of first computations: those that fit, the cheapest first; the lowest one if none does.
 
     An order that is low by itself may keep what is dear to make again. Another one than the first is tried where none
     fits yet, or where its bound is clearly below the best plan.
@@ -95,18 +104,22 @@ def _recomputed(
     Args:
         bounds: the orders, with what single positions say of their plans.
     """
-    best: Plan | None = None
+    found: list[tuple[tuple[int, ...], Plan]] = []
+    best = inf
     for order, bound in sorted(bounds.items(), key=lambda item: item[1].seconds):
-        if best is not None and best.fits and bound.seconds > _WORTH * best.added_seconds:
+        if bound.seconds > _WORTH * best:
             continue
         plan = recompute(tape, order, budget, bound, time_limit=time_limit / len(bounds), improve=improve)
-        if best is None or (not plan.fits, plan.added_seconds if plan.fits else plan.peak) < (
-            not best.fits,
-            best.added_seconds if best.fits else best.peak,
-        ):
-            best = plan
-    assert best is not None, "there is an order"
-    return best
+        found.append((order, plan))
+        best = min(best, plan.added_seconds) if plan.fits else best
+    fitting = [each for each in found if each[1].fits]
+    return sorted(fitting, key=lambda each: each[1].added_seconds) or [min(found, key=lambda each: each[1].peak)]
+
+
+def _lowered(tape: Tape, order: Sequence[int], plan: Plan, target: int, bound: Bound, time_limit: float) -> Plan:
+    """A plan with a lower peak: the same with some repeats more, or a new one where layers are to stay alike."""
+    nearby = None if plan.layers > 1 else lower(tape, plan, target, time_limit=time_limit)
+    return nearby or recompute(tape, order, target, bound, time_limit=time_limit / 2, improve=0)
 
 
 def _placed(tape: Tape, order: Sequence[int], budget: int) -> Placement | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from jogak.memory.tape import Tape
-from jogak.memory.trace import Trace
-from jogak.search.jit import Ints
+from jogak.memory.trace import Arrays, Trace, arrays_of
+from jogak.search.jit import Bools, Floats, Ints, helper, kernel
 
 _LARGEST = 40
 """Values with most bytes that are looked at around one position."""
@@ -35,25 +36,28 @@ class Move:
     score: float
 
 
-class Newest:
-    """The last read of the newest computation of a value in front of a position.
+class Needs(NamedTuple):
+    """A tape as what steps need: their reads as compressed rows, the maker of each value, and prices.
 
     Attributes:
-        before: the position.
+        once: steps that cannot be computed again.
     """
 
-    def __init__(self, tape: Tape, found: Trace) -> None:
-        self.before = 0
-        self._computed: dict[int, list[tuple[int, int]]] = {}
-        rows = (each[tape.arguments :].tolist() for each in (found.value, found.first, found.last))
-        for value, first, last in zip(*rows, strict=True):
-            self._computed.setdefault(value, []).append((first, last))
+    read_start: Ints
+    read: Ints
+    maker: Ints
+    seconds: Floats
+    once: Bools
+    sizes: Ints
+    arguments: int
 
-    def __getitem__(self, value: int) -> int:
-        for first, last in reversed(self._computed[value]):
-            if first < self.before:
-                return last
-        raise KeyError(f"value {value} is not made before {self.before}")
+
+class Computed(NamedTuple):
+    """The computations of each value as compressed rows, in order: their positions and those of their last reads."""
+
+    start: Ints
+    first: Ints
+    last: Ints
 
 
 class MoveFinder:
@@ -64,76 +68,135 @@ class MoveFinder:
     """
 
     def __init__(self, tape: Tape, budget: int) -> None:
-        self.tape, self.budget = tape, budget
-        self.sizes = np.asarray(tape.sizes, dtype=np.int64)
-        self.makers = tape.makers
-        self.seconds = [max(step.seconds, 1e-9) for step in tape.steps]
-        self.price = 1e-12
+        self.budget, self.price = budget, 1e-12
+        self.arrays = arrays = arrays_of(tape)
+        maker = np.full(len(tape.sizes), -1, dtype=np.int64)
+        for step, made in enumerate(tape.steps):
+            maker[list(made.writes)] = step
+        seconds = np.array([max(step.seconds, 1e-9) for step in tape.steps], dtype=np.float64)
+        once = np.array([step.once for step in tape.steps], dtype=np.bool_)
+        self.needs = Needs(arrays.read_start, arrays.read, maker, seconds, once, arrays.sizes, tape.arguments)
+        self._steps = np.zeros(len(tape.steps), dtype=np.int64)
 
     def candidates(self, sequence: Sequence[int], found: Trace, position: int) -> list[Move]:
         """The most promising gaps around a position."""
-        following = self._next_uses(sequence, position)
+        following = np.full(len(self.needs.sizes), -2, dtype=np.int64)
+        _next_uses(np.asarray(sequence[position:], dtype=np.int64), position, self.arrays, following)
         alive = np.flatnonzero((found.first < position) & (found.last > position) & (found.first >= 0))
-        sizes = self.sizes[found.value[alive]]
+        sizes = self.needs.sizes[found.value[alive]]
         moves: dict[tuple[tuple[int, ...], int], Move] = {}
         over = np.cumsum(np.concatenate([[0], found.live > self.budget]))
-        newest = Newest(self.tape, found)
+        computed = _computed(found, self.needs)
         for instance in alive[np.argsort(-sizes, kind="stable")][:_LARGEST]:
             value = int(found.value[instance])
-            before = following.get(value, -1)
-            if before <= position or self.tape.steps[self.makers[value]].once:
+            before = int(following[value])
+            if before <= position or self.needs.once[self.needs.maker[value]]:
                 continue
-            newest.before = before
             for price in (0.0, self.price, 8 * self.price, np.inf):
-                move = self._close(value, before, position, newest, over, price)
+                move = self._close(value, before, position, computed, over, price)
                 if move is not None:
                     known = moves.get((move.steps, before))
                     if known is None or move.score < known.score:
                         moves[move.steps, before] = move
         return sorted(moves.values(), key=lambda move: move.score)[:_TRIED]
 
-    def _next_uses(self, sequence: Sequence[int], position: int) -> dict[int, int]:
-        """For each value its first reader at or behind a position, if it is read before it is made again."""
-        found: dict[int, int] = {}
-        for place in range(position, len(sequence)):
-            step = self.tape.steps[sequence[place]]
-            for value in step.reads:
-                found.setdefault(value, place)
-            for value in step.writes:
-                found.setdefault(value, -1)
-        return found
-
-    def _close(self, value: int, before: int, position: int, newest: Newest, over: Ints, price: float) -> Move | None:
+    def _close(
+        self, value: int, before: int, position: int, computed: Computed, over: Ints, price: float
+    ) -> Move | None:
         """What it takes to compute a value again before a position."""
-        steps: set[int] = set()
-        kept: set[int] = set()
-        todo = [self.makers[value]]
-        while todo:
-            number = todo.pop()
-            if number in steps:
-                continue
-            if self.tape.steps[number].once or len(steps) > _DEEP:
-                return None
-            steps.add(number)
-            for read in self.tape.steps[number].reads:
-                if read < self.tape.arguments or newest[read] >= before or self.makers[read] in steps or read in kept:
-                    continue
-                maker = self.makers[read]
-                crosses = over[before] - over[max(newest[read], 0)] > 0
-                keep = price * self.tape.sizes[read] if crosses else 0.0
-                if self.tape.steps[maker].once or keep <= self._again(maker, before, newest):
-                    kept.add(read)
-                else:
-                    todo.append(maker)
-        kept = {read for read in kept if self.makers[read] not in steps}
-        net = self.tape.sizes[value] - sum(self.tape.sizes[read] for read in kept if newest[read] < position)
-        seconds = sum(self.seconds[number] for number in steps)
-        return Move(tuple(sorted(steps)), before, seconds, seconds / net) if net > 0 else None
+        count, net = _needed(value, before, position, price, self.needs, computed, over, self._steps)
+        if count < 0 or net <= 0:
+            return None
+        steps = np.sort(self._steps[:count])
+        seconds = float(self.needs.seconds[steps].sum())
+        return Move(tuple(steps.tolist()), before, seconds, seconds / net)
 
-    def _again(self, maker: int, before: int, newest: Newest) -> float:
-        """About what it takes to run a step again: its own time, and that of what it needs one level further."""
-        total = self.seconds[maker]
-        for read in self.tape.steps[maker].reads:
-            if read >= self.tape.arguments and newest[read] < before:
-                total += self.seconds[self.makers[read]]
-        return total
+
+def _computed(found: Trace, needs: Needs) -> Computed:
+    """The computations of a trace, value by value."""
+    order = np.argsort(found.value, kind="stable")
+    start = np.searchsorted(found.value[order], np.arange(len(needs.sizes) + 1))
+    return Computed(start.astype(np.int64), found.first[order], found.last[order])
+
+
+@kernel()
+def _next_uses(rest: Ints, position: int, arrays: Arrays, following: Ints) -> None:
+    """For each value its first reader in the rest of a sequence; -1 where it is made again before, -2 where nobody is.
+
+    Args:
+        position: of the first step of the rest.
+    """
+    read_start, read, write_start, write = arrays.read_start, arrays.read, arrays.write_start, arrays.write
+    for place in range(len(rest)):
+        step = rest[place]
+        for k in range(read_start[step], read_start[step + 1]):
+            if following[read[k]] == -2:
+                following[read[k]] = position + place
+        for k in range(write_start[step], write_start[step + 1]):
+            if following[write[k]] == -2:
+                following[write[k]] = -1
+
+
+@helper()
+def _newest(value: int, before: int, start: Ints, first: Ints, last: Ints) -> int:
+    """The last read of the newest computation of a value in front of a position; -1 where there is none."""
+    for k in range(start[value + 1] - 1, start[value] - 1, -1):
+        if first[k] < before:
+            return int(last[k])
+    return -1
+
+
+@kernel()
+def _needed(
+    value: int, before: int, position: int, price: float, needs: Needs, computed: Computed, over: Ints, steps: Ints
+) -> tuple[int, int]:
+    """The steps that compute a value again before a position: what they need is there, is kept, or made again, too.
+
+    Args:
+        price: seconds of a byte that is kept longer where something is above the budget.
+        over: how many positions in front of each one are above the budget.
+        steps: is filled with the steps.
+
+    Returns:
+        how many steps, and the bytes that are alive less at `position`; -1 steps where it cannot be done.
+    """
+    read_start, read, maker, seconds, once, sizes, arguments = needs
+    start, first, last = computed
+    again = np.zeros(len(once), dtype=np.bool_)
+    kept = np.zeros(len(sizes), dtype=np.bool_)
+    todo = [maker[value]]
+    count = 0
+    while len(todo) > 0:
+        step = todo.pop()
+        if again[step]:
+            continue
+        if once[step] or count > _DEEP:
+            return -1, 0
+        again[step] = True
+        steps[count] = step
+        count += 1
+        for k in range(read_start[step], read_start[step + 1]):
+            operand = read[k]
+            if operand < arguments or again[maker[operand]] or kept[operand]:
+                continue
+            used = _newest(operand, before, start, first, last)
+            if used >= before:
+                continue
+            source = maker[operand]
+            keep = price * sizes[operand] if over[before] > over[max(used, 0)] else 0.0
+            total = seconds[source]  # about what it takes to make it again: one level of what that needs
+            for j in range(read_start[source], read_start[source + 1]):
+                if read[j] >= arguments and _newest(read[j], before, start, first, last) < before:
+                    total += seconds[maker[read[j]]]
+            if once[source] or keep <= total:
+                kept[operand] = True
+            else:
+                todo.append(source)
+    net = sizes[value]
+    for n in range(count):
+        for k in range(read_start[steps[n]], read_start[steps[n] + 1]):
+            operand = read[k]
+            if kept[operand] and not again[maker[operand]] and _newest(operand, before, start, first, last) < position:
+                net -= sizes[operand]
+                kept[operand] = False
+    return count, net

@@ -24,50 +24,47 @@ FEWEST = 3
 """Inputs of an op that can be split."""
 _WORTH = 0.04
 """Taking buckets apart is tried where they hold at least this part of what is alive beside the arguments."""
-_CLEAR = 0.05
-"""Latency, as a part of what any plan adds, for which a plan with the buckets is not looked for."""
 _ROUNDS = 4
 """How often what holds up the plan is split."""
 
 
+Solve = Callable[[Tape, float], Fit]
+"""Makes a tape fit, in so many seconds."""
+
+
 def fit_split(
-    function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit], *, least: bool = False
+    function: ir.Operation, reading: TapeReading, solve: Solve, time_limit: float, *, least: bool = False
 ) -> tuple[TapeReading, Fit]:
     """Make a program fit: collectives in buckets or apart, whichever is cheaper, and split what holds it up otherwise.
 
     Args:
         reading: of the function.
-        solve: makes a tape fit.
+        time_limit: seconds of search for each form that ops are split into; with buckets and without share them.
         least: whether what fits is split, too, because less memory is asked for.
 
     Returns:
         The program as it is now, and the plan for it; the lowest one where none fits.
     """
     if not _wait(function, reading):
-        return _fit_chains(function, reading, solve, least)
-    plan = _apart(function, reading, solve)
-    needed = plan.fits and not least and plan.bound_seconds > 0
-    if not needed or plan.latency_seconds > _CLEAR * plan.bound_seconds:
-        whole = reading
-        reading, found = _fit_chains(function, reading, solve, least)
-        if reading is not whole:
-            plan = _apart(function, reading, solve)
-        bound = min(found.bound_seconds, plan.bound_seconds + plan.latency_seconds)
-        plan = replace(plan, bound_seconds=bound)
-        if _rank(plan, least) >= _rank(found, least):
-            return reading, replace(found, bound_seconds=bound)
+        return _fit_chains(function, reading, solve, time_limit, least)
+    reading, found = _fit_chains(function, reading, solve, time_limit / 2, least)
+    plan = _apart(function, reading, solve, time_limit / 2)
+    bound = min(found.bound_seconds, plan.bound_seconds + plan.latency_seconds)
+    found, plan = replace(found, bound_seconds=bound), replace(plan, bound_seconds=bound)
+    if _rank(plan, least) >= _rank(found, least):
+        return reading, found
     take_apart(find_buckets(function))
     return read_tape(function, reading.seconds), plan
 
 
-def _apart(function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit]) -> Fit:
+def _apart(function: ir.Operation, reading: TapeReading, solve: Solve, time_limit: float) -> Fit:
     """The plan of a program whose buckets are taken apart; the program stays as it is."""
     copy = function.clone()
     buckets = find_buckets(copy)
     take_apart(buckets)
     apart = read_tape(copy, reading.seconds).tape
     longer = apart.seconds - reading.tape.seconds
-    return replace(solve(apart), unbucketed=len(buckets), latency_seconds=longer)
+    return replace(solve(apart, time_limit), unbucketed=len(buckets), latency_seconds=longer)
 
 
 def _rank(plan: Fit, least: bool) -> tuple[bool, float]:
@@ -84,14 +81,14 @@ def _wait(function: ir.Operation, reading: TapeReading) -> bool:
 
 
 def _fit_chains(
-    function: ir.Operation, reading: TapeReading, solve: Callable[[Tape], Fit], least: bool
+    function: ir.Operation, reading: TapeReading, solve: Solve, time_limit: float, least: bool
 ) -> tuple[TapeReading, Fit]:
-    found = solve(reading.tape)
+    found = solve(reading.tape, time_limit)
     for _ in range(_ROUNDS):
         if (found.fits and not least) or not split_chains(_holding_up(reading, found)):
             break
         reading = read_tape(function, reading.seconds)
-        found = solve(reading.tape)
+        found = solve(reading.tape, time_limit)
     return reading, found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ from jogak.ir.pipelines import partition_pipeline
 from jogak.memory.fit import Fit, fit, fit_least
 from jogak.memory.offsets import place
 from jogak.memory.reading import Seconds, read_tape
-from jogak.memory.split import fit_split
-from jogak.memory.tape import Tape
+from jogak.memory.split import Solve, fit_split
 from jogak.partition.prices import op_seconds
 from jogak.registry import registry_of
 from jogak.report.manifest import file_of
@@ -58,19 +57,19 @@ def frontier_points(module: ir.Module, seconds: Seconds, points: int, time_limit
     tape = read_tape(main_function(module).operation, seconds).tape
     step = tape.seconds
 
-    def solved(solve: Callable[[Tape], Fit], least: bool = False) -> tuple[Fit, float, int]:
+    def solved(solve: Solve, limit: float, least: bool = False) -> tuple[Fit, float, int]:
         copy = module.operation.clone()
         function = main_function(copy).operation
-        reading, plan = fit_split(function, read_tape(function, seconds), solve, least=least)
+        reading, plan = fit_split(function, read_tape(function, seconds), solve, limit, least=least)
         added = sum(reading.tape.steps[number].seconds for number in plan.sequence) - step
         return plan, added, len(plan.sequence) - len(reading.tape.steps)
 
-    best = solved(lambda t: fit_least(t, time_limit=4 * time_limit), least=True)
+    best = solved(lambda t, limit: fit_least(t, time_limit=limit), 4 * time_limit, least=True)
     low, high = best[0].placement.arena, place(tape).arena
     found: list[tuple[Fit, float, int]] = []
     for number in range(points):
         budget = low + (high - low) * number // (points - 1)
-        plan = solved(lambda t: fit(t, budget, time_limit=time_limit))  # noqa: B023
+        plan = solved(lambda t, limit: fit(t, budget, time_limit=limit), time_limit)  # noqa: B023
         best = plan if plan[0].fits and plan[1] <= best[1] else best
         found.append(best)
     return {

@@ -110,11 +110,11 @@ def test_a_bucket_is_taken_apart_for_memory_and_not_for_nothing():
     tape = reading.tape
     most = fit(tape, 2**30).placement.arena
     with module.context:
-        _, plan = fit_split(function, reading, lambda each: fit(each, most))
+        _, plan = fit_split(function, reading, lambda each, seconds: fit(each, most, time_limit=seconds), 20)
     assert plan.fits
     assert plan.unbucketed == 0
     with module.context:
-        _, plan = fit_split(function, reading, lambda each: fit(each, most - 1024))
+        _, plan = fit_split(function, reading, lambda each, seconds: fit(each, most - 1024, time_limit=seconds), 20)
     assert plan.fits
     assert plan.unbucketed == 1
     assert plan.latency_seconds > 0
