@@ -3,13 +3,15 @@
 Prints a row for each size: ops, decisions, and CPU seconds of the search in its three parts: folding repeated layers
 (all that is linear in the ops), posing and solving; with their sum relative to the fewest layers on the same mesh.
 Every search is made `--repeats` times from empty caches, and the fastest counts: what a busy machine adds is not
-growth. Reading the ops of the module, which every compilation does, is beside it. A meta-device model is compiled; no
-weight is made.
+growth. Once more it runs under a profiler: how many function calls it takes does not depend on the machine at all.
+Reading the ops of the module, which every compilation does, is beside it. A meta-device model is compiled; no weight is
+made.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import gc
 import time
 
@@ -51,22 +53,30 @@ def main() -> None:
     parser.add_argument("--devices", type=int, nargs="*", default=[8, 64, 512, 4096])
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    print("layers | mesh | ops | decisions | read s | fold s | pose s | solve s | search s | relative | step ms | gap")
-    base: dict[int, float] = {}
+    print(
+        "layers | mesh | ops | decisions | read s | fold s | pose s | solve s | search s | relative"
+        " | calls | relative | step ms | gap"
+    )
+    base: dict[int, tuple[float, int]] = {}
     gc.disable()  # as the compiler does behind the import
     for layers in options.layers:
         graph, reading = read(options.model, layers)
         for devices in options.devices:
             mesh = Mesh(("data", "model"), (max(devices // 8, 2), min(8, devices // 2)))
             seconds, cells = min(search(graph, mesh) for _ in range(options.repeats))
-            base.setdefault(devices, seconds)
+            profile = cProfile.Profile()
+            profile.runcall(search, graph, mesh)
+            calls = sum(each.callcount for each in profile.getstats())
+            first = base.setdefault(devices, (seconds, calls))
             row = [
                 f"{layers}",
                 str(mesh),
                 *cells[:2],
                 f"{reading:.2f}",
                 *cells[2:-2],
-                f"{seconds / base[devices]:.2f}",
+                f"{seconds / first[0]:.2f}",
+                f"{calls}",
+                f"{calls / first[1]:.2f}",
                 *cells[-2:],
             ]
             print(" | ".join(row), flush=True)
