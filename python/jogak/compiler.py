@@ -13,7 +13,7 @@ from torch_mlir import ir
 from jogak.autoshard.driver import SearchReport, search_program
 from jogak.autoshard.meshes import REFINED_FROM, meshes
 from jogak.autoshard.plan import SearchOptions, memory_limit
-from jogak.autoshard.realize import Partitioned, realize
+from jogak.autoshard.realize import realize
 from jogak.autoshard.solving import State
 from jogak.collector import paused_collector
 from jogak.configuration import PHASES, Configuration
@@ -67,7 +67,6 @@ class Compilation:
         coverage: which ops a rule covers; None before the shard phase.
         promise: the prediction for one device; None before the partition phase.
         search: what the search found; None when it decided nothing.
-        partitioned: what the partition phase will make, where it had to be run to choose the plan.
         remat: what is computed again so that it fits; None when nothing is.
         whole: the program before it was cut into micro-batches or sharded, where their number is open or fixed.
         micro_batches: the numbers of micro-batches that were tried; empty when the number was given.
@@ -88,7 +87,6 @@ class Compilation:
     coverage: Coverage | None = None
     promise: Promise | None = None
     search: SearchReport | None = None
-    partitioned: Partitioned | None = None
     remat: dict[str, Any] | None = None
     whole: ir.Module | None = None
     micro_batches: Sequence[Tried] = ()
@@ -373,7 +371,7 @@ def _search(
         lambda module: realize(module, priced, int(limit), _partition_pipeline(configuration), registry),
         below,
     )
-    made.search, made.partitioned = searched, searched.partitioned
+    made.search = searched
     _set_mesh(made, searched.mesh, registry)
     made.configuration = replace(configuration, mesh=str(made.mesh))
 
@@ -400,7 +398,7 @@ def _partition(made: Compilation, registry: Registry) -> None:
         made.device, made.promise = made.finished.partitioned
         _set_mesh(made, require_mesh(made.device), registry)
         return
-    ready, made.partitioned = made.partitioned, None
+    ready = made.search.partitioned if made.search is not None else None
     if ready is None:
         made.device = made.program.operation.clone()  # a ModuleOp, which serves wherever a Module does
         _run(made, made.device, _partition_pipeline(made.configuration), registry)

@@ -44,7 +44,8 @@ class SearchReport:
         recomputed: the share of what ops make that the memory was searched with; below 1 the phase `fit` has to
             recompute the rest.
         joint: how it was chosen among others; None where the memory does not bind.
-        partitioned: the best plan behind the next phase; None where that did not have to be run to choose it.
+        partitioned: the best plan behind the next phase, which takes it over; None where that did not have to be run to
+            choose it.
     """
 
     found: Sequence[Found]

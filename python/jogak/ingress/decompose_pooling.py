@@ -97,7 +97,7 @@ def _max_pool_gradient(
         padded = pad_or_crop(largest, [padding[dim], *rest], [high[dim], *rest], -math.inf)
         sizes = padded.shape[padded.dim() - len(rest) :]
         parts = [
-            window_slice(padded, [offset, *rest], [stride[dim], *[1 for _ in rest]], [count[dim], *sizes])
+            window_slice(padded, [offset, *rest], [stride[dim], *[1] * len(rest)], [count[dim], *sizes])
             for offset in at[dim]
         ]
         below, largest = largest, functools.reduce(torch.maximum, parts)

@@ -51,7 +51,8 @@ class Fit:
 def fit(tape: Tape, budget: int, *, time_limit: float = 20.0, improve: int = 40) -> Fit:
     """The cheapest sequence that was found whose arena is within a budget; the lowest one if none is.
 
-    The program's own order stays where it fits. Where packing loses bytes, the peak is lowered by as many.
+    The program's own order stays where it fits. Where packing loses bytes, the peak of the cheapest plan is lowered
+    until it is packed well enough; where that cannot be, the plan of the next order is packed.
 
     Args:
         time_limit: seconds of this thread's CPU for search, so that a busy machine finds the same plan; the result does

@@ -37,19 +37,17 @@ class Move:
 
 
 class Needs(NamedTuple):
-    """A tape as what steps need: their reads as compressed rows, the maker of each value, and prices.
+    """What computing again takes.
 
     Attributes:
+        maker: of each value its step; -1 for an argument.
+        seconds: of each step.
         once: steps that cannot be computed again.
     """
 
-    read_start: Ints
-    read: Ints
     maker: Ints
     seconds: Floats
     once: Bools
-    sizes: Ints
-    arguments: int
 
 
 class Computed(NamedTuple):
@@ -69,24 +67,24 @@ class MoveFinder:
 
     def __init__(self, tape: Tape, budget: int) -> None:
         self.budget, self.price = budget, 1e-12
-        self.arrays = arrays = arrays_of(tape)
+        self.arrays = arrays_of(tape)
         maker = np.full(len(tape.sizes), -1, dtype=np.int64)
         for step, made in enumerate(tape.steps):
             maker[list(made.writes)] = step
         seconds = np.array([max(step.seconds, 1e-9) for step in tape.steps], dtype=np.float64)
         once = np.array([step.once for step in tape.steps], dtype=np.bool_)
-        self.needs = Needs(arrays.read_start, arrays.read, maker, seconds, once, arrays.sizes, tape.arguments)
+        self.needs = Needs(maker, seconds, once)
         self._steps = np.zeros(len(tape.steps), dtype=np.int64)
 
     def candidates(self, sequence: Sequence[int], found: Trace, position: int) -> list[Move]:
         """The most promising gaps around a position."""
-        following = np.full(len(self.needs.sizes), -2, dtype=np.int64)
+        following = np.full(len(self.arrays.sizes), -2, dtype=np.int64)
         _next_uses(np.asarray(sequence[position:], dtype=np.int64), position, self.arrays, following)
         alive = np.flatnonzero((found.first < position) & (found.last > position) & (found.first >= 0))
-        sizes = self.needs.sizes[found.value[alive]]
+        sizes = self.arrays.sizes[found.value[alive]]
         moves: dict[tuple[tuple[int, ...], int], Move] = {}
         over = np.cumsum(np.concatenate([[0], found.live > self.budget]))
-        computed = _computed(found, self.needs)
+        computed = _computed(found, len(self.arrays.sizes))
         for instance in alive[np.argsort(-sizes, kind="stable")][:_LARGEST]:
             value = int(found.value[instance])
             before = int(following[value])
@@ -104,7 +102,7 @@ class MoveFinder:
         self, value: int, before: int, position: int, computed: Computed, over: Ints, price: float
     ) -> Move | None:
         """What it takes to compute a value again before a position."""
-        count, net = _needed(value, before, position, price, self.needs, computed, over, self._steps)
+        count, net = _needed(value, before, position, price, self.arrays, self.needs, computed, over, self._steps)
         if count < 0 or net <= 0:
             return None
         steps = np.sort(self._steps[:count])
@@ -112,10 +110,10 @@ class MoveFinder:
         return Move(tuple(steps.tolist()), before, seconds, seconds / net)
 
 
-def _computed(found: Trace, needs: Needs) -> Computed:
+def _computed(found: Trace, values: int) -> Computed:
     """The computations of a trace, value by value."""
     order = np.argsort(found.value, kind="stable")
-    start = np.searchsorted(found.value[order], np.arange(len(needs.sizes) + 1))
+    start = np.searchsorted(found.value[order], np.arange(values + 1))
     return Computed(start.astype(np.int64), found.first[order], found.last[order])
 
 
@@ -148,7 +146,15 @@ def _newest(value: int, before: int, start: Ints, first: Ints, last: Ints) -> in
 
 @kernel()
 def _needed(
-    value: int, before: int, position: int, price: float, needs: Needs, computed: Computed, over: Ints, steps: Ints
+    value: int,
+    before: int,
+    position: int,
+    price: float,
+    arrays: Arrays,
+    needs: Needs,
+    computed: Computed,
+    over: Ints,
+    steps: Ints,
 ) -> tuple[int, int]:
     """The steps that compute a value again before a position: what they need is there, is kept, or made again, too.
 
@@ -160,7 +166,8 @@ def _needed(
     Returns:
         how many steps, and the bytes that are alive less at `position`; -1 steps where it cannot be done.
     """
-    read_start, read, maker, seconds, once, sizes, arguments = needs
+    read_start, read, sizes, arguments = arrays.read_start, arrays.read, arrays.sizes, arrays.arguments
+    maker, seconds, once = needs
     start, first, last = computed
     again = np.zeros(len(once), dtype=np.bool_)
     kept = np.zeros(len(sizes), dtype=np.bool_)

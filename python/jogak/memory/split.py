@@ -17,7 +17,8 @@ from jogak.ir.structured import shape_of
 from jogak.memory.fit import Fit
 from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.recompute import minimum_bytes
-from jogak.memory.tape import Tape, lay_out
+from jogak.memory.tape import Tape
+from jogak.memory.trace import arrays_of, trace
 from jogak.memory.unbucket import find_buckets, take_apart
 
 FEWEST = 3
@@ -75,9 +76,11 @@ def _rank(plan: Fit, least: bool) -> tuple[bool, float]:
 
 def _wait(function: ir.Operation, reading: TapeReading) -> bool:
     """Whether what waits in buckets takes a part of the memory that is worth planning again."""
-    room = lay_out(reading.tape).peak - reading.tape.resident
     waiting = sum(bucket.bytes for bucket in find_buckets(function))
-    return waiting > 0 and waiting >= _WORTH * room
+    if not waiting:
+        return False
+    peak = trace(arrays_of(reading.tape), range(len(reading.tape.steps))).peak
+    return waiting >= _WORTH * (peak - reading.tape.resident)
 
 
 def _fit_chains(

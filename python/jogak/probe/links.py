@@ -50,7 +50,7 @@ class Program:
         start = time.thread_time()
         for _ in range(LOOPS):
             kernels()
-        once = _mean(time.thread_time() - start) / LOOPS
+        once = mean(time.thread_time() - start) / LOOPS
         self._repeats = max(1, round(min(STRETCH, seconds) / once))
         self._loops = max(LOOPS, round(seconds / (once * self._repeats)))
 
@@ -83,10 +83,11 @@ class Program:
                 move(made)
         dist.barrier()
         wall, processor = time.perf_counter() - start, time.process_time() - used
-        return _mean(wall) / loops, _mean(processor) / loops
+        return mean(wall) / loops, mean(processor) / loops
 
 
-def _mean(value: float) -> float:
+def mean(value: float) -> float:
+    """Over all ranks."""
     total = torch.tensor([value], dtype=torch.float64)
     dist.all_reduce(total)
     return float(total) / dist.get_world_size()

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from jogak.probe.kernels import Call, cases, other_work
-from jogak.probe.links import TIMEOUT, Program, collectives
+from jogak.probe.links import TIMEOUT, Program, collectives, mean
 from jogak.probe.measurement import KernelTime
 from jogak.targets.distributed.rank import faults
 
@@ -62,7 +62,7 @@ def kernel_seconds(call: Call, between: Call, seconds: float) -> float:
     """
     call()
     call()
-    return min(_mean(_stretch(call, between, seconds)) for _ in range(ROUNDS))
+    return min(mean(_stretch(call, between, seconds)) for _ in range(ROUNDS))
 
 
 def _stretch(call: Call, between: Call, seconds: float) -> float:
@@ -75,12 +75,6 @@ def _stretch(call: Call, between: Call, seconds: float) -> float:
         used += time.thread_time() - begin
         count += 1
     return used / count
-
-
-def _mean(value: float) -> float:
-    total = torch.tensor([value], dtype=torch.float64)
-    dist.all_reduce(total)
-    return float(total) / dist.get_world_size()
 
 
 if __name__ == "__main__":

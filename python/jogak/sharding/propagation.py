@@ -100,8 +100,9 @@ def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed], *, agreed: bool =
                 changed.append(_plant(state, seed, planted))
         touched = _run(state, changed, through)
         _run(state, touched, everything)
-    state.scatters = True
-    _run(state, _around_sums(state), everything)
+    if not agreed:  # an axis that tensors have on different factors is nothing that they agree on
+        state.scatters = True
+        _run(state, _around_sums(state), everything)
     _complete_origins(state)
     shardings = [Sharding(tuple(split)) for split in state.split]
     skipped = sorted(state.skipped.values(), key=lambda entry: (entry.value, entry.dim, entry.axis))

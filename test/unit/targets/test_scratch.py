@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -16,6 +15,7 @@ from jogak.runtime.types import TensorType
 from jogak.targets.distributed.schedule import Memory, overlap
 from jogak.targets.torch.kernels import prepared
 from jogak.targets.torch.scratch import of_kernel
+from jogak.testing.steps import Unit
 
 _SOFTMAX = """
 #row = affine_map<(d0, d1) -> (d0)>
@@ -59,19 +59,11 @@ def test_a_kernel_takes_what_was_predicted() -> None:
     assert max(accumulate(bytes_ for _, bytes_ in changes)) == taken.most
 
 
-@dataclass(frozen=True)
-class _Unit:
-    operands: tuple[int, ...]
-    results: tuple[int, ...]
-    location: str = ""
-    frees: tuple[int, ...] = ()
-
-
 def _steps() -> list[object]:
     """A reduction of 0 that 2 waits for, then work on 5 that needs nothing of it."""
     type_ = TensorType((8,), "f32")
     reduce = CollectiveStep(Collective("all_reduce", ("x",), reduction="sum"), (1,), (2,), type_, type_, "")
-    return [_Unit((0,), (1,)), reduce, _Unit((2,), (3,)), _Unit((0,), (4,)), _Unit((4, 3), (5,))]
+    return [Unit((0,), (1,)), reduce, Unit((2,), (3,)), Unit((0,), (4,)), Unit((4, 3), (5,))]
 
 
 def test_steps_go_first_only_where_memory_allows_it() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch_mlir import ir
@@ -17,18 +17,10 @@ from jogak.targets.distributed.schedule import Memory, peak
 from jogak.targets.torch.program import write_program
 from jogak.targets.torch.scratch import memory_of, of_kernel
 from jogak.targets.torch.views import WORTH, copied
-
-
-@dataclass(frozen=True)
-class _Unit:
-    operands: tuple[int, ...]
-    results: tuple[int, ...]
-    location: str = ""
-    frees: tuple[int, ...] = ()
-
+from jogak.testing.steps import Unit
 
 BUCKET, PART = 8 * WORTH, 2 * WORTH
-STEPS = [_Unit((0,), (1,)), _Unit((1,), (2,)), _Unit((2,), (3,)), _Unit((0,), (4,)), _Unit((4, 3), (5,))]
+STEPS = [Unit((0,), (1,)), Unit((1,), (2,)), Unit((2,), (3,)), Unit((0,), (4,)), Unit((4, 3), (5,))]
 """1 is a bucket, 2 a slice of it, 3 the slice seen otherwise; 4 comes when both 1 and 2 are no longer needed."""
 SIZES = {0: 1, 1: BUCKET, 2: PART, 3: PART, 4: BUCKET, 5: 1}
 
@@ -52,23 +44,28 @@ def test_what_no_copy_helps_ends() -> None:
     assert copied(STEPS, [5], memory(1)) == {3}
 
 
-_SLICES = """
-#transposed = affine_map<(d0, d1) -> (d1, d0)>
-#all = affine_map<(d0, d1) -> (d0, d1)>
-func.func @main(%x: tensor<4x65536xf32>) -> tensor<512x256xf32> {
-  %e = tensor.empty() : tensor<4x65536xf32>
-  %bucket = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}
-      ins(%x : tensor<4x65536xf32>) outs(%e : tensor<4x65536xf32>) {
+def _computed(name: str, op: str) -> str:
+    """A tensor that is the argument with itself, element by element."""
+    return f"""
+  %{name}_to = tensor.empty() : tensor<4x65536xf32>
+  %{name} = linalg.generic {{indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}}
+      ins(%x : tensor<4x65536xf32>) outs(%{name}_to : tensor<4x65536xf32>) {{
   ^bb0(%in: f32, %out: f32):
-    %0 = arith.mulf %in, %in : f32
+    %0 = {op} %in, %in : f32
     linalg.yield %0 : f32
-  } -> tensor<4x65536xf32>
+  }} -> tensor<4x65536xf32>"""
+
+
+_SLICES = f"""
+#all = affine_map<(d0, d1) -> (d0, d1)>
+func.func @main(%x: tensor<4x65536xf32>) -> tensor<512x256xf32> {{
+{_computed("bucket", "arith.mulf")}
   %part = tensor.extract_slice %bucket[0, 128] [4, 32768] [1, 1] : tensor<4x65536xf32> to tensor<4x32768xf32>
   %joined = tensor.collapse_shape %part [[0, 1]] : tensor<4x32768xf32> into tensor<131072xf32>
   %seen = tensor.expand_shape %joined [[0, 1]] output_shape [512, 256]
       : tensor<131072xf32> into tensor<512x256xf32>
   return %seen : tensor<512x256xf32>
-}
+}}
 """
 
 
@@ -101,27 +98,14 @@ def test_joining_the_rows_of_a_slice_takes_new_memory() -> None:
     assert (alone.kept, within.kept) == (0, 131072 * 4)
 
 
-_KEPT = """
+_KEPT = f"""
 #all = affine_map<(d0, d1) -> (d0, d1)>
-#square = {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}
-func.func @main(%x: tensor<4x65536xf32>) -> (tensor<4x256xf32>, tensor<4x65536xf32>) {
-  %e = tensor.empty() : tensor<4x65536xf32>
-  %bucket = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}
-      ins(%x : tensor<4x65536xf32>) outs(%e : tensor<4x65536xf32>) {
-  ^bb0(%in: f32, %out: f32):
-    %0 = arith.mulf %in, %in : f32
-    linalg.yield %0 : f32
-  } -> tensor<4x65536xf32>
+func.func @main(%x: tensor<4x65536xf32>) -> (tensor<4x256xf32>, tensor<4x65536xf32>) {{
+{_computed("bucket", "arith.mulf")}
   %part = tensor.extract_slice %bucket[0, 128] [4, 256] [1, 1] : tensor<4x65536xf32> to tensor<4x256xf32>
-  %f = tensor.empty() : tensor<4x65536xf32>
-  %other = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel", "parallel"]}
-      ins(%x : tensor<4x65536xf32>) outs(%f : tensor<4x65536xf32>) {
-  ^bb0(%in: f32, %out: f32):
-    %0 = arith.addf %in, %in : f32
-    linalg.yield %0 : f32
-  } -> tensor<4x65536xf32>
+{_computed("other", "arith.addf")}
   return %part, %other : tensor<4x256xf32>, tensor<4x65536xf32>
-}
+}}
 """
 
 

@@ -71,11 +71,9 @@ def _is_gradient(condition: Any, gradient: Any, result: fx.Node) -> bool:
 def _is_masked(condition: Any, value: Any, result: fx.Node) -> bool:
     """Whether a mask, as it is, and a value have the form of the result, which are floats."""
     shape, dtype = result.meta["is"]
-    if (
-        shape is None
-        or not dtype.is_floating_point
-        or not all(isinstance(each, fx.Node) for each in (condition, value))
-    ):
+    if shape is None or not dtype.is_floating_point:
+        return False
+    if not isinstance(condition, fx.Node) or not isinstance(value, fx.Node):
         return False
     return [condition.meta["is"], value.meta["is"]] == [(shape, torch.bool), (shape, dtype)]
 

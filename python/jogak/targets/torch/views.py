@@ -39,12 +39,16 @@ def copied(steps: Sequence[Unit], results: Sequence[int], memory: Memory) -> fro
 
 def _wasted(steps: Sequence[Unit], results: Sequence[int], memory: Memory) -> tuple[int, list[int]]:
     """The most bytes that are alive at once, and the views that keep most for nothing then."""
-    alive, most, views = Alive(memory, steps, results), -1, dict[int, list[int]]()
-    for step in steps:
+    alive, most, at = Alive(memory, steps, results), -1, 0
+    for number, step in enumerate(steps):
         now = alive.live + memory.need(step)
         if now > most:
-            most, views = now, alive.views()
+            most, at = now, number
         alive.take(step)
+    alive = Alive(memory, steps, results)
+    for step in steps[:at]:
+        alive.take(step)
+    views = alive.views()
     wasted = {
         home: memory.sizes[home] - sum(memory.sizes[number] for number in numbers) for home, numbers in views.items()
     }

@@ -64,7 +64,7 @@ def reduce(own: Tensor, received: Tensor, reduction: str, truth: bool) -> Tensor
     Args:
         truth: whether these are truth values.
     """
-    combine = _ON_BITS.get(reduction, _COMBINE[reduction]) if truth else _COMBINE[reduction]
+    combine = _combiner(reduction, truth)
     total = combine(own, received[0])
     for other in received[1:]:
         combine(total, other, out=total)  # type: ignore[call-arg]
@@ -86,12 +86,16 @@ def reduce_all(own: Tensor, received: Sequence[Tensor], place: int, reduction: s
         place: of this rank in its group.
         truth: whether these are truth values.
     """
-    combine = _ON_BITS.get(reduction, _COMBINE[reduction]) if truth else _COMBINE[reduction]
+    combine = _combiner(reduction, truth)
     ranks = [*received[:place], own, *received[place:]]
     first, rest = ranks[0], ranks[1:]
     for other in rest:
         combine(first, other, out=own if other is rest[-1] else first)  # type: ignore[call-arg]
     return own
+
+
+def _combiner(reduction: str, truth: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    return _ON_BITS.get(reduction, _COMBINE[reduction]) if truth else _COMBINE[reduction]
 
 
 def _pairs(group: dist.ProcessGroup) -> Iterator[tuple[int, int, int]]:
