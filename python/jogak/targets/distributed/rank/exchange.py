@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .channels import Channels
+
 _COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sum": torch.add, "average": torch.add, "product": torch.mul, "max": torch.maximum, "min": torch.minimum,
     "bitwise_and": torch.bitwise_and, "bitwise_or": torch.bitwise_or, "bitwise_xor": torch.bitwise_xor,
@@ -36,13 +38,17 @@ def received_whole(bytes_: int, ranks: int) -> int:
     return received if received <= LARGEST else 0
 
 
-def gather(sent: Tensor, gathered: Tensor, group: dist.ProcessGroup) -> list[Any]:
+def gather(sent: Tensor, gathered: Tensor, group: dist.ProcessGroup, channels: Channels) -> list[Any]:
     """Start to send a tensor to the whole group; `gathered` has a place for each rank's. Returns what to wait for."""
     gathered[dist.get_rank(group)].copy_(sent)
-    return [work for _, after, before in _pairs(group) for work in _pair(sent, after, gathered[before], before, group)]
+    return [
+        work
+        for _, after, before in _pairs(group)
+        for work in _pair(sent, after, gathered[before], before, group, channels)
+    ]
 
 
-def scatter(sent: Tensor, received: Tensor, group: dist.ProcessGroup) -> list[Any]:
+def scatter(sent: Tensor, received: Tensor, group: dist.ProcessGroup, channels: Channels) -> list[Any]:
     """Start to send each rank its entry of `sent`.
 
     Args:
@@ -54,7 +60,7 @@ def scatter(sent: Tensor, received: Tensor, group: dist.ProcessGroup) -> list[An
     return [
         work
         for place, after, before in _pairs(group)
-        for work in _pair(sent[after], after, received[place], before, group)
+        for work in _pair(sent[after], after, received[place], before, group, channels)
     ]
 
 
@@ -71,10 +77,14 @@ def reduce(own: Tensor, received: Tensor, reduction: str, truth: bool) -> Tensor
     return total
 
 
-def swap(sent: Tensor, group: dist.ProcessGroup) -> tuple[list[Any], list[Tensor]]:
+def swap(sent: Tensor, group: dist.ProcessGroup, channels: Channels) -> tuple[list[Any], list[Tensor]]:
     """Start to send a tensor to the whole group. Returns what to wait for, and what each other rank sends, by rank."""
     received = {before: torch.empty_like(sent) for _, _, before in _pairs(group)}
-    works = [work for _, after, before in _pairs(group) for work in _pair(sent, after, received[before], before, group)]
+    works = [
+        work
+        for _, after, before in _pairs(group)
+        for work in _pair(sent, after, received[before], before, group, channels)
+    ]
     return works, [received[rank] for rank in sorted(received)]
 
 
@@ -105,6 +115,10 @@ def _pairs(group: dist.ProcessGroup) -> Iterator[tuple[int, int, int]]:
         yield distance - 1, (rank + distance) % size, (rank - distance) % size
 
 
-def _pair(outgoing: Tensor, after: int, incoming: Tensor, before: int, group: dist.ProcessGroup) -> Iterator[Any]:
-    yield dist.isend(outgoing, group=group, group_dst=after)
-    yield dist.irecv(incoming, group=group, group_src=before)
+def _pair(
+    outgoing: Tensor, after: int, incoming: Tensor, before: int, group: dist.ProcessGroup, channels: Channels
+) -> Iterator[Any]:
+    """Start one message each way, of one size."""
+    to, from_ = dist.get_global_rank(group, after), dist.get_global_rank(group, before)
+    yield channels.send(outgoing, to) or dist.isend(outgoing, to, group)
+    yield channels.receive(incoming, from_) or dist.irecv(incoming, from_, group)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity
 
+from . import channels
 from .mesh import Axes
 from .step import Step
 
@@ -66,6 +67,8 @@ class Recorder:
 
 
 def _noting(work: Any, transfer: Transfer) -> Any:
+    if isinstance(work, channels.Transfer):
+        return Waited(work, transfer)
     try:
         work.get_future().then(lambda _: setattr(transfer, "end", time.perf_counter()))
     except RuntimeError:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import _get_default_store
 
 from . import exchange
+from .channels import Channels, connect
 from .errors import CommunicationError
 from .exchange import takes_messages
 
@@ -89,6 +90,7 @@ class Mesh:
         self.calls: dict[tuple[str, Axes], int] = {}
         self.recorder: Recorder | None = None
         self._groups = {each: self._new_group(each, timeout) for each in groups if self.size(each) > 1}
+        self._channels = self._connect(timeout)
 
     def meet(self) -> None:
         """Wait for all processes of the mesh.
@@ -145,6 +147,12 @@ class Mesh:
             raise CommunicationError(f"rank {self.rank} has no group over {', '.join(axes)}")
         return own
 
+    def _connect(self, timeout: float) -> Channels:
+        """Channels to the others of this process's groups that take messages."""
+        groups = [group for group in self._groups.values() if takes_messages(group)]
+        peers = {rank for group in groups for rank in dist.get_process_group_ranks(group)} - {self.rank}
+        return connect(self.rank, peers, _get_default_store(), timeout) if peers else Channels({}, timeout)
+
     def all_reduce(self, tensor: Tensor, axes: Axes, reduction: str, *, in_place: bool = False) -> Pending:
         """Reduce a tensor over a group.
 
@@ -160,7 +168,7 @@ class Mesh:
         def start(group: dist.ProcessGroup) -> Any:
             if not takes_messages(group) or not exchange.received_whole(sent.nbytes, self.size(axes)):
                 return dist.all_reduce(sent, operator, group, async_op=True)
-            works, others = exchange.swap(sent, group)
+            works, others = exchange.swap(sent, group, self._channels)
             received.extend(others)
             return works
 
@@ -183,7 +191,7 @@ class Mesh:
 
         def start(group: dist.ProcessGroup) -> Any:
             if messages:
-                return exchange.scatter(sent, kept, group)
+                return exchange.scatter(sent, kept, group, self._channels)
             return dist.reduce_scatter_tensor(kept.view(-1), sent.view(-1), operator, group, async_op=True)
 
         def finish() -> Tensor:
@@ -204,7 +212,7 @@ class Mesh:
 
         def start(group: dist.ProcessGroup) -> Any:
             if takes_messages(group):
-                return exchange.gather(sent, gathered, group)
+                return exchange.gather(sent, gathered, group, self._channels)
             return dist.all_gather_into_tensor(gathered.view(-1), sent.view(-1), group, async_op=True)
 
         work = self._start("all_gather", axes, start)

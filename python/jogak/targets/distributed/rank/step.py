@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import RunError
+from .heap import keep_memory
 from .layout import stored
 from .mesh import Mesh
 from .values import Files, Source, load_arguments, padded, trimmed, window_of
@@ -49,6 +50,7 @@ class Step:
         constants: Any,
         device: torch.device,
     ) -> None:
+        keep_memory()
         self.program = program
         self.manifest = manifest
         self.mesh = mesh
