@@ -36,6 +36,18 @@ def above_one(x: Tensor) -> Tensor:
     return torch.where((x > 1.0) | torch.isnan(x), x, 0.0)
 
 
+def not_below(x: Tensor) -> Tensor:
+    return torch.where((x < 0.0) | torch.isnan(x), 0.0, x)
+
+
+def with_nan(x: Tensor) -> Tensor:
+    return torch.where(x < 0.0, 0.0, x)
+
+
+def not_below_one(x: Tensor) -> Tensor:
+    return torch.where((x < 0.0) | torch.isnan(x), 1.0, x)
+
+
 def gradient(x: Tensor, g: Tensor) -> Tensor:
     return torch.where(x <= 0.0, 0.0, g)
 
@@ -56,6 +68,7 @@ def smaller(x: Tensor, g: Tensor) -> Tensor:
     ("function", "name"),
     [
         (rectified_short, "relu"), (without_nan, "where"), (above_one, "where"),
+        (not_below, "fmax"), (with_nan, "where"), (not_below_one, "where"),
         (gradient, "threshold_backward"), (other_gradient, "where"), (larger, "maximum"), (smaller, "where"),
     ],
 )  # fmt: skip

@@ -18,7 +18,8 @@ _THRESHOLD = torch.ops.aten.threshold_backward.default
 def replace(graph: fx.Graph) -> None:
     """Write rectifiers, their gradients, larger ones of two and what a mask leaves of a tensor as PyTorch's.
 
-    The larger one is NaN where either is, as in the model; selected by comparison it was so only for the second.
+    The larger one is NaN where either is, as in the model; selected by comparison it was so only for the second. What
+    must not be less than zero, such as a variance, and is zero where it is NaN is `fmax`.
 
     Args:
         graph: of a kernel; `meta["is"]` of each node holds its shape and dtype.
@@ -27,8 +28,10 @@ def replace(graph: fx.Graph) -> None:
         condition, chosen, other = node.args
         made = None
         with graph.inserting_before(node):
-            if _is_zero(other) and _is_rectified(condition, chosen):
+            if _is_zero(other) and _is_compared(condition, chosen, operator.gt):
                 made = graph.call_function(torch.relu, (chosen,))
+            elif _is_zero(chosen) and _is_compared(condition, other, operator.lt):
+                made = graph.call_function(torch.fmax, (other, _zero(graph, node)))
             elif _is_larger(condition, chosen, other, node):
                 made = graph.call_function(torch.maximum, (chosen, other))
             elif _is_zero(chosen) and _is_gradient(condition, other, node):
@@ -43,12 +46,18 @@ def replace(graph: fx.Graph) -> None:
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or node.target is torch._assert)
 
 
-def _is_rectified(condition: Any, value: Any) -> bool:
-    """Whether a mask is `value > 0 or value is no number`: such elements are kept."""
+def _zero(graph: fx.Graph, result: fx.Node) -> fx.Node:
+    zero = graph.call_function(torch.full, ((), 0.0), {"dtype": result.meta["is"][1]})
+    zero.meta["is"] = ((), result.meta["is"][1])
+    return zero
+
+
+def _is_compared(condition: Any, value: Any, compare: Any) -> bool:
+    """Whether a mask is a comparison of a value with zero, or `value is no number`."""
     if not _calls(condition, operator.or_) or not isinstance(value, fx.Node):
         return False
-    larger, unordered = condition.args
-    if not _calls(larger, operator.gt) or larger.args[0] is not value or not _is_zero(larger.args[1]):
+    compared, unordered = condition.args
+    if not _calls(compared, compare) or compared.args[0] is not value or not _is_zero(compared.args[1]):
         return False
     if _calls(unordered, torch.isnan):
         return unordered.args[0] is value

@@ -41,6 +41,7 @@ _FRESH = frozenset(
             "fold",
             "unfold",
             "relu",
+            "fmax",
             "threshold_backward.default",
             "slice_scatter",
             "index_put",
