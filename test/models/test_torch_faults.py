@@ -86,6 +86,22 @@ def test_an_error_in_a_script_ends_all_ranks(folder: Path, tmp_path: Path) -> No
         finish(torchrun(4, str(tmp_path / "script.py"), str(folder), "1"), tmp_path, 120.0)
 
 
+SEVERAL = """
+import sys, jogak, torch.distributed as dist
+first = jogak.load(sys.argv[1])
+second = jogak.load(sys.argv[2])  # another plan
+again = jogak.load(sys.argv[1])
+losses = [[float(each()["loss"]) for each in (first, second, again)] for _ in range(3)]
+assert all(one == third and abs(one - other) < 1e-5 for one, other, third in losses), losses
+"""
+
+
+def test_a_script_runs_several_programs(tmp_path: Path) -> None:
+    plans = compiled(tmp_path / "a", "data=2", BATCH), compiled(tmp_path / "b", "data=2", ())
+    (tmp_path / "script.py").write_text(SEVERAL, encoding="utf-8")
+    assert finish(torchrun(2, str(tmp_path / "script.py"), *map(str, plans)), tmp_path, 120.0) == ""
+
+
 def test_a_missing_weight_file_is_named(folder: Path, tmp_path: Path) -> None:
     done = run(folder, 4, tmp_path / "a", "--values", str(tmp_path / "none.safetensors"))
     assert done.returncode == 1

@@ -40,15 +40,9 @@ def in_parallel(calls: list[Callable[[], None]]) -> None:
         assert not thread.is_alive()
 
 
-def together(ranks: int, monkeypatch: pytest.MonkeyPatch) -> list[Channels]:
-    """Threads share the count of meshes, ranks do not."""
-    monkeypatch.setattr(channels, "_NUMBERS", iter([0] * ranks))
-    return connected(ranks)
-
-
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_messages_come_in_order(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = together(ranks, monkeypatch)
+def test_messages_come_in_order(ranks: int) -> None:
+    made = connected(ranks)
     sizes = [1, 8, 4096, SMALL // 4, *(random.Random(0).randrange(1, SMALL // 4) for _ in range(40))]
 
     def value(rank: int, number: int) -> torch.Tensor:
@@ -72,8 +66,8 @@ def test_messages_come_in_order(ranks: int, monkeypatch: pytest.MonkeyPatch) -> 
     assert good == dict.fromkeys(range(ranks), True)
 
 
-def test_large_and_empty_messages_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = together(2, monkeypatch)
+def test_large_and_empty_messages_go_elsewhere() -> None:
+    first, _ = connected(2)
     assert first.send(torch.empty(SMALL + 1, dtype=torch.uint8), 1) is None
     assert first.receive(torch.empty(0), 1) is None
     assert first.send(torch.empty(1), 2) is None
@@ -82,7 +76,7 @@ def test_large_and_empty_messages_go_elsewhere(monkeypatch: pytest.MonkeyPatch) 
 def test_ranks_of_other_machines_have_no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = iter(["one", "one", "other"])
     monkeypatch.setattr(channels, "_machine", lambda: next(machines))
-    made = together(3, monkeypatch)
+    made = connected(3)
     reached = sorted(
         [other for other in range(3) if other != rank and made[rank].send(torch.zeros(1), other)] for rank in range(3)
     )
@@ -91,11 +85,11 @@ def test_ranks_of_other_machines_have_no_channel(monkeypatch: pytest.MonkeyPatch
 
 def test_where_there_are_no_such_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "_machine", lambda: "")
-    assert all(each.send(torch.zeros(1), 1 - rank) is None for rank, each in enumerate(together(2, monkeypatch)))
+    assert all(each.send(torch.zeros(1), 1 - rank) is None for rank, each in enumerate(connected(2)))
 
 
-def test_a_rank_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = together(2, monkeypatch)
+def test_a_rank_that_is_gone() -> None:
+    first, second = connected(2)
     transfer = first.receive(torch.empty(4), 1)
     second._channels[0].socket.close()
     assert transfer is not None
@@ -105,8 +99,8 @@ def test_a_rank_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         first.send(torch.empty(4), 1)
 
 
-def test_a_rank_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _second = together(2, monkeypatch)
+def test_a_rank_that_is_silent() -> None:
+    first, _second = connected(2)
     first._timeout = 0.05
     transfer = first.receive(torch.empty(4), 1)
     assert transfer is not None

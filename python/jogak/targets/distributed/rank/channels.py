@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 SMALL = 1 << 17
 """Bytes of the largest message: the kernel takes it whole, so that it is on its way while its sender computes."""
-_NUMBERS = count()
 
 
 @dataclass
@@ -179,18 +177,17 @@ class Transfer:
 
 
 def connect(rank: int, peers: Iterable[int], store: Store, timeout: float) -> Channels:
-    """Channels to those ranks that are on this machine; every rank calls it as often as the others.
+    """Channels to those ranks that are on this machine; every rank calls it.
 
     Args:
         peers: other ranks that this one exchanges messages with; they have it among theirs.
-        store: where ranks tell each other their address.
+        store: where ranks tell each other their address; it has no other use.
         timeout: seconds that the others have for coming, and that a message may take.
 
     Raises:
         CommunicationError: one of them does not come.
     """
-    prefix = f"channels/{next(_NUMBERS)}"
-    keys = {peer: f"{prefix}/{peer}" for peer in sorted(peers)}
+    keys = {peer: f"channel/{peer}" for peer in sorted(peers)}
     place = _machine()
     with socket.socket(socket.AF_UNIX) as listener:
         name = token_hex(16)
@@ -199,7 +196,7 @@ def connect(rank: int, peers: Iterable[int], store: Store, timeout: float) -> Ch
             listener.listen(len(keys))
             listener.settimeout(timeout)
         try:
-            store.set(f"{prefix}/{rank}", f"{place} {name}")
+            store.set(f"channel/{rank}", f"{place} {name}")
             store.wait(list(keys.values()), timedelta(seconds=timeout))
             told = {peer: store.get(key).decode().rpartition(" ") for peer, key in keys.items()}
             near = {peer: name for peer, (there, _, name) in told.items() if place and there == place}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -29,6 +30,7 @@ from .step import MANIFEST, Step, open_step, read_manifest, read_program
 
 TIMEOUT = 60.0
 """Seconds that one collective may take."""
+_LOADS = count()
 
 
 @dataclass
@@ -125,7 +127,8 @@ def join(folder: Path, program: ModuleType, place: Place, timeout: float) -> Mes
     if place.world != devices:
         axes = ",".join(f"{axis}={size}" for axis, size in program.MESH.items())
         raise RunError(f"there are {place.world} processes, but the mesh {axes} has {devices} devices: start {devices}")
-    faults.agree(place.store, place.rank, place.world, faults.fingerprint(folder), timeout)
+    store = PrefixStore(f"load/{next(_LOADS)}", place.store)  # all ranks load the same programs in one order
+    faults.agree(store, place.rank, place.world, faults.fingerprint(folder), timeout)
     if not dist.is_initialized():
         dist.init_process_group(
             "nccl" if place.device.type == "cuda" else "gloo",

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import product
+from itertools import count, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import _get_default_store
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
 
 from . import exchange
 from .channels import Channels, connect
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Axes = tuple[str, ...]
 Margin = tuple[int, Axes, int, int]
 """A dimension, the axes that split it, and how many elements of the neighbour before and behind a piece holds."""
+
+_MESHES = count()
 
 _OPERATORS = {
     "sum": dist.ReduceOp.SUM, "average": dist.ReduceOp.SUM, "product": dist.ReduceOp.PRODUCT,
@@ -89,6 +91,7 @@ class Mesh:
         self.position = coordinates(self.axes, rank)
         self.calls: dict[tuple[str, Axes], int] = {}
         self.recorder: Recorder | None = None
+        self._prefix = f"mesh/{next(_MESHES)}"
         self._groups = {each: self._new_group(each, timeout) for each in groups if self.size(each) > 1}
         self._channels = self._connect(timeout)
 
@@ -105,6 +108,10 @@ class Mesh:
         except RuntimeError as error:
             raise CommunicationError(f"waiting for the other ranks failed: {error}") from error
 
+    def _store(self) -> Store:
+        """Where ranks leave word; a process may have several meshes, and all ranks make them in one order."""
+        return PrefixStore(self._prefix, _get_default_store())
+
     def await_all(self, what: str, patience: float) -> None:
         """Wait for all processes longer than a collective may take.
 
@@ -117,7 +124,7 @@ class Mesh:
         """
         if not dist.is_initialized():
             return
-        store = _get_default_store()
+        store = self._store()
         store.set(f"{what}/{self.rank}", "")
         for other in range(dist.get_world_size()):
             try:
@@ -151,7 +158,7 @@ class Mesh:
         """Channels to the others of this process's groups that take messages."""
         groups = [group for group in self._groups.values() if takes_messages(group)]
         peers = {rank for group in groups for rank in dist.get_process_group_ranks(group)} - {self.rank}
-        return connect(self.rank, peers, _get_default_store(), timeout) if peers else Channels({}, timeout)
+        return connect(self.rank, peers, self._store(), timeout) if peers else Channels({}, timeout)
 
     def all_reduce(self, tensor: Tensor, axes: Axes, reduction: str, *, in_place: bool = False) -> Pending:
         """Reduce a tensor over a group.
