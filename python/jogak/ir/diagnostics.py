@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NoReturn, TypeAlias
 
 from torch_mlir import ir
@@ -47,7 +48,11 @@ _SCOPE = re.compile(r'loc\("((?:[^"\\]|\\.)*)"[()]|^"((?:[^"\\]|\\.)*)"\(')
 
 def source_location(location: ir.Location) -> SourceLocation:
     """The user's place in an MLIR location: the first file location in it, and the name around it."""
-    text = str(location)
+    return _read_location(str(location))
+
+
+@lru_cache(maxsize=65536)
+def _read_location(text: str) -> SourceLocation:
     place = _FILE.search(text)
     scope = _SCOPE.search(text)
     name = next((group for group in scope.groups() if group), "") if scope else ""

@@ -9,7 +9,7 @@ from torch_mlir import ir
 
 from jogak.errors import JogakError
 from jogak.ir.diagnostics import fail, source_location, warn
-from jogak.ir.structured import is_tensor, shape_of
+from jogak.ir.structured import shape_of
 from jogak.sharding.constraints import Seed, settle
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import Reading, argument_attributes, argument_names, result_attributes
@@ -188,14 +188,18 @@ def _request(text: str, values: Sequence[ir.Value], mesh: Mesh) -> tuple[ir.Valu
 
 def annotate(function: ir.Operation, reading: Reading, shardings: Sequence[Sharding], mesh: Mesh) -> None:
     """Write the sharding of every value: on the function's arguments and results, and on ops (an entry per result)."""
-    written = [str(sharding.told(mesh)) for sharding in shardings]
+    texts = {sharding: str(sharding.told(mesh)) for sharding in dict.fromkeys(shardings)}
+    written = [texts[sharding] for sharding in shardings]
     with function.context:
-        for op in reading.ops:
-            texts = [written[reading.values[result]] for result in op.results if is_tensor(result)]
-            op.attributes[SHARDING] = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in texts])
+        made: dict[tuple[str, ...], ir.Attribute] = {}
+        for op, node in zip(reading.ops, reading.graph.nodes, strict=True):
+            own = tuple([written[value] for value in node.results])
+            if own not in made:
+                made[own] = ir.ArrayAttr.get([ir.StringAttr.get(text) for text in own])
+            op.attributes[SHARDING] = made[own]
         block = function.regions[0].blocks[0]
-        own = [written[reading.values[argument]] for argument in block.arguments]
-        extend_attributes(function, "arg_attrs", [{SHARDING: ir.StringAttr.get(text)} for text in own])
+        given = [{SHARDING: ir.StringAttr.get(written[reading.values[argument]])} for argument in block.arguments]
+        extend_attributes(function, "arg_attrs", given)
         returned = [
             reading.graph.arguments[reading.graph.updates[position]] if position in reading.graph.updates else value
             for position, value in enumerate(reading.graph.results)
@@ -225,28 +229,38 @@ def read_shardings(function: ir.Operation, reading: Reading, mesh: Mesh) -> list
     for argument, attributes in zip(block.arguments, argument_attributes(function), strict=True):
         if SHARDING in attributes:
             text = ir.StringAttr(attributes[SHARDING]).value
-            found[reading.values[argument]] = _parsed(function, text, argument, mesh)
-            if found[reading.values[argument]].is_partial:
+            number = reading.values[argument]
+            found[number] = _parsed(function, text, reading.graph.values[number].shape, mesh)
+            if found[number].is_partial:
                 fail(function, f"an argument cannot be a partial result: {text}", hint="leave out partial(...)")
-    for op in reading.ops:
+    known: dict[tuple[ir.Attribute, tuple[tuple[int, ...], ...]], list[Sharding]] = {}
+    for op, node in zip(reading.ops, reading.graph.nodes, strict=True):
         if SHARDING not in op.attributes:
             fail(op, f"{op.name} has no sharding", hint="run jogak-propagate before this pass")
-        results = [result for result in op.results if is_tensor(result)]
-        texts = [ir.StringAttr(text).value for text in ir.ArrayAttr(op.attributes[SHARDING])]
-        if len(texts) != len(results):
-            fail(op, f"{len(texts)} shardings for {len(results)} results", hint="one entry for every tensor result")
-        for result, text in zip(results, texts, strict=True):
-            found[reading.values[result]] = _parsed(op, text, result, mesh)
+        key = op.attributes[SHARDING], tuple([reading.graph.values[value].shape for value in node.results])
+        if key not in known:
+            known[key] = _read_results(op, *key, mesh)
+        for value, sharding in zip(node.results, known[key], strict=True):
+            found[value] = sharding
     return found
 
 
-def _parsed(op: ir.Operation, text: str, value: ir.Value, mesh: Mesh) -> Sharding:
+def _read_results(
+    op: ir.Operation, attribute: ir.Attribute, shapes: Sequence[tuple[int, ...]], mesh: Mesh
+) -> list[Sharding]:
+    texts = [ir.StringAttr(text).value for text in ir.ArrayAttr(attribute)]
+    if len(texts) != len(shapes):
+        fail(op, f"{len(texts)} shardings for {len(shapes)} results", hint="one entry for every tensor result")
+    return [_parsed(op, text, shape, mesh) for shape, text in zip(shapes, texts, strict=True)]
+
+
+def _parsed(op: ir.Operation, text: str, shape: tuple[int, ...], mesh: Mesh) -> Sharding:
     try:
         sharding = Sharding.parse(text).on(mesh)
         sharding.check(mesh)
-        if sharding.rank != len(shape_of(value)):
-            raise JogakError(f"{text} has {sharding.rank} dimensions, the value has {len(shape_of(value))}")
-        sharding.local_shape(shape_of(value), mesh)
+        if sharding.rank != len(shape):
+            raise JogakError(f"{text} has {sharding.rank} dimensions, the value has {len(shape)}")
+        sharding.local_shape(shape, mesh)
     except JogakError as error:
         fail(op, error.message, hint=error.hint)
     return sharding

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from jogak.sharding.projection import Axes
 
@@ -67,3 +68,20 @@ def without_disputed(claims: dict[int, Claim]) -> dict[int, Claim]:
         undisputed = next((at for at, axis in enumerate(claim.axes) if len(factors[axis]) > 1), len(claim.axes))
         kept[factor] = Claim(claim.axes[:undisputed], claim.weight, claim.value)
     return kept
+
+
+def disputes(claims: dict[int, list[Claim]]) -> Iterator[tuple[Claim, Claim]]:
+    """Pairs of a claim that is followed and one that cannot be kept beside it."""
+    if len(claims) < 2 and not any(len(offers) > 1 for offers in claims.values()):
+        return
+    chosen = without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
+    for factor, offers in claims.items():
+        kept = chosen[factor]
+        for offer in offers:
+            if offer.axes[: len(kept.axes)] != kept.axes[: len(offer.axes)]:
+                yield kept, offer
+            elif len(offer.axes) > len(kept.axes):
+                lost = offer.axes[len(kept.axes)]
+                owner = next((c for f, c in chosen.items() if f != factor and lost in c.axes), None)
+                if owner is not None:
+                    yield replace(owner, axes=(lost,)), replace(offer, axes=(lost,))

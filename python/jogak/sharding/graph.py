@@ -37,7 +37,7 @@ class Value:
     name: str = ""
     producer: int | None = None
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Size of the whole value in bytes."""
         return prod(self.shape) * element_size(self.element)

@@ -234,8 +234,10 @@ class Mesh:
 
     def size(self, axes: Iterable[str]) -> int:
         """The number of shards that these axes make together: axes of this mesh, or parts or wholes of them."""
-        sizes = self.sizes
-        return prod(sizes[axis] if axis in sizes else self._extent(axis) for axis in axes)
+        sizes, made = self.sizes, 1
+        for axis in axes:
+            made *= sizes[axis] if axis in sizes else self._extent(axis)
+        return made
 
     def _extent(self, axis: str) -> int:
         part = Part.parse(axis)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jogak.sharding.claims import Claim, common, strongest, without_conflicts, without_disputed
+from jogak.sharding.claims import Claim, common, disputes, strongest, without_conflicts, without_disputed
 from jogak.sharding.constraints import Seed, settle
 from jogak.sharding.graph import Graph, Node
 from jogak.sharding.groups import groups_of
@@ -51,14 +51,21 @@ class _Proposal:
         return (-self.weight, self.axes, self.dim)
 
 
+_Lying = tuple[int, bool, tuple[tuple[Axes, ...], ...]]
+"""The kind of a node and how its tensors lie, and whether axes that a sum used up may split its result."""
+
+
 @dataclass
 class _State:
     """Everything that changes. The values of a group share one split, one list of what is closed, and what never is.
 
     Attributes:
+        tensors: for each node its values: operands, then results.
+        kinds: for each node a number; nodes with one number say the same wherever their tensors lie alike.
         scatters: whether axes that a sum used up may split its result.
-        said: what equal ops with equal tensors say, by rule and tensors.
+        said: what nodes of a kind say, by how their tensors lie.
         members: for each value all values of its group, itself among them.
+        sizes: for each value its shape, or the least of each dimension in its group.
         never: for each value the axes that must not split it, and where that was written.
         barriers: values through which not everything passes.
     """
@@ -66,13 +73,16 @@ class _State:
     graph: Graph
     mesh: Mesh
     nodes: list[Node]
+    tensors: list[tuple[int, ...]]
     touching: list[list[int]]
     split: list[list[Axes]]
     closed: list[list[bool]]
     agreed: bool = False
     scatters: bool = False
-    said: dict[object, list[_Said]] = field(default_factory=dict)
+    kinds: list[int] = field(default_factory=list)
+    said: dict[_Lying, list[_Said]] = field(default_factory=dict)
     members: list[tuple[int, ...]] = field(default_factory=list)
+    sizes: list[tuple[int, ...]] = field(default_factory=list)
     never: list[dict[str, str]] = field(default_factory=list)
     barriers: dict[int, Barrier] = field(default_factory=dict)
     origins: dict[tuple[int, str], Origin] = field(default_factory=dict)
@@ -90,7 +100,7 @@ def propagate(graph: Graph, mesh: Mesh, seeds: Sequence[Seed], *, agreed: bool =
     seeds = settle(seeds)
     state = _initial(graph, mesh, seeds)
     state.agreed = agreed
-    through = {node.index for node in state.nodes if _passes_through(node.rule)}
+    through = {node.index for node in state.nodes if node.rule.passes_through}
     everything = {node.index for node in state.nodes}
     planted: dict[int, int] = {}
     for priority in sorted({seed.priority for seed in seeds if seed.placed}):
@@ -121,13 +131,15 @@ def _complete_origins(state: _State) -> None:
 
 def _initial(graph: Graph, mesh: Mesh, seeds: Sequence[Seed]) -> _State:
     nodes = [*graph.nodes, *_tie_nodes(graph)]
+    tensors = [(*(value for value in node.operands if value is not None), *node.results) for node in nodes]
     touching: list[list[int]] = [[] for _ in graph.values]
-    for node in nodes:
-        for value in {value for value, _ in node.tensors()}:
-            touching[value].append(node.index)
+    for number, values in enumerate(tensors):
+        for value in dict.fromkeys(values):
+            touching[value].append(number)
     ranks = [len(value.shape) for value in graph.values]
-    state = _State(graph, mesh, nodes, touching, [[()] * r for r in ranks], [[False] * r for r in ranks])
+    state = _State(graph, mesh, nodes, tensors, touching, [[()] * r for r in ranks], [[False] * r for r in ranks])
     state.members = [(value,) for value in range(len(ranks))]
+    state.sizes = [value.shape for value in graph.values]
     state.never = [{} for _ in ranks]
     for members in groups_of(graph, seeds):
         _join(state, members)
@@ -138,6 +150,8 @@ def _initial(graph: Graph, mesh: Mesh, seeds: Sequence[Seed]) -> _State:
         if seed.barrier is not None:
             same = state.barriers.setdefault(seed.value, seed.barrier) is seed.barrier
             state.barriers[seed.value] = seed.barrier if same else Barrier.CLOSED
+    kinds: dict[object, int] = {}
+    state.kinds = [kinds.setdefault(_kind(state, node), node.index) for node in nodes]
     return state
 
 
@@ -145,7 +159,9 @@ def _join(state: _State, members: Sequence[int]) -> None:
     """Let the values of a group lie alike from the start."""
     first = members[0]
     touching = sorted({node for value in members for node in state.touching[value]})
+    shapes = [state.graph.values[value].shape for value in members]
     for value in members:
+        state.sizes[value] = tuple(map(min, zip(*shapes, strict=True)))
         state.members[value] = tuple(members)
         state.touching[value] = touching
         state.split[value], state.closed[value] = state.split[first], state.closed[first]
@@ -155,16 +171,14 @@ def _join(state: _State, members: Sequence[int]) -> None:
 def _tie_nodes(graph: Graph) -> list[Node]:
     """An updated argument and its result share every factor."""
     nodes: list[Node] = []
+    rules: dict[tuple[int, ...], OpShardingRule] = {}
     for argument, result in graph.ties:
         shape = graph.values[argument].shape
-        dims = tuple((number,) for number in range(len(shape)))
-        rule = OpShardingRule(tuple(Factor(size) for size in shape), (dims,), (dims,))
-        nodes.append(Node(len(graph.nodes) + len(nodes), "update", rule, (argument,), (result,)))
+        if shape not in rules:
+            dims = tuple((number,) for number in range(len(shape)))
+            rules[shape] = OpShardingRule(tuple(map(Factor, shape)), (dims,), (dims,))
+        nodes.append(Node(len(graph.nodes) + len(nodes), "update", rules[shape], (argument,), (result,)))
     return nodes
-
-
-def _passes_through(rule: OpShardingRule) -> bool:
-    return all(factor.kind is FactorKind.PARALLEL for factor in rule.factors)
 
 
 def _plant(state: _State, seed: Seed, planted: dict[int, int]) -> int:
@@ -258,21 +272,17 @@ def _run(state: _State, changed: Iterable[int], allowed: set[int]) -> list[int]:
 
 def _around_sums(state: _State) -> list[int]:
     """The values that ops sum over, as far as they are split."""
-    reductions = (node for node in state.graph.nodes if not _passes_through(node.rule))
+    reductions = (node for node in state.graph.nodes if not node.rule.passes_through)
     values = {value for node in reductions for value in node.operands if value is not None}
     return [value for value in values if any(state.split[value])]
 
 
 def _propose(state: _State, node: Node) -> list[_Proposal]:
     """What the node's tensors say about each other."""
-    values = (*(value for value in node.operands if value is not None), *node.results)
-    if not any(any(state.split[value]) for value in values):
-        return []
-    seats = tuple([_seat(state, node, value) for value in values])
-    key = id(node.rule), state.scatters, tuple([value is None for value in node.operands]), seats
+    values, key = state.tensors[node.index], _lying(state, node)
     said = state.said.get(key)
     if said is None:
-        said = state.said[key] = _say(node, seats, state)
+        said = state.said[key] = _say(node, _seats(state, node), state)
     proposals: list[_Proposal] = []
     for each in said:
         value = values[each.tensor]
@@ -305,9 +315,27 @@ class _Said(NamedTuple):
     source: int
 
 
-def _seat(state: _State, node: Node, value: int) -> _Seat:
-    tells, listens = _tells(state, node, value), _listens(state, node, value)
-    return _Seat(tuple(state.split[value]), state.graph.values[value].bytes, tells, listens)
+def _lying(state: _State, node: Node) -> _Lying:
+    splits = tuple([tuple(state.split[value]) for value in state.tensors[node.index]])
+    return state.kinds[node.index], state.scatters, splits
+
+
+def _seats(state: _State, node: Node) -> list[_Seat]:
+    return [
+        _Seat(
+            tuple(state.split[value]),
+            state.graph.values[value].bytes,
+            _tells(state, node, value),
+            _listens(state, node, value),
+        )
+        for value in state.tensors[node.index]
+    ]
+
+
+def _kind(state: _State, node: Node) -> object:
+    """All that what a node says depends on, but for how its tensors lie."""
+    present = tuple([value is None for value in node.operands])
+    return id(node.rule), present, tuple([seat[1:] for seat in _seats(state, node)])
 
 
 def _say(node: Node, seats: Sequence[_Seat], state: _State) -> list[_Said]:
@@ -380,9 +408,11 @@ def _listens(state: _State, node: Node, value: int) -> bool:
 
 
 def _as_far_as_it_splits(state: _State, value: int, dim: int, axes: Axes) -> Axes:
-    elsewhere = {axis for number, split in enumerate(state.split[value]) if number != dim for axis in split}
-    elsewhere |= state.never[value].keys()
-    size = min(state.graph.values[each].shape[dim] for each in state.members[value])
+    elsewhere = [*state.never[value]]
+    for number, split in enumerate(state.split[value]):
+        if number != dim:
+            elsewhere += split
+    size = state.sizes[value][dim]
     for number, axis in enumerate(axes):
         if axis in elsewhere:
             return axes[:number]
@@ -410,19 +440,11 @@ def _commit(state: _State, proposals: list[_Proposal]) -> list[int]:
 
 def _conflicts(state: _State) -> Iterator[Conflict]:
     """Where the shardings of an op's tensors, as they are in the end, cannot all be kept."""
+    found: dict[_Lying, list[tuple[Claim, Claim]]] = {}
     for node in state.graph.nodes:
-        values = [value for value, _ in node.tensors()]
-        claims = _claims_of(node, [_seat(state, node, value) for value in values], state.mesh)
-        if len(claims) < 2 and not any(len(offers) > 1 for offers in claims.values()):
-            continue
-        chosen = without_conflicts({factor: strongest(offers) for factor, offers in claims.items()})
-        for factor, offers in claims.items():
-            kept = chosen[factor]
-            for offer in offers:
-                if offer.axes[: len(kept.axes)] != kept.axes[: len(offer.axes)]:
-                    yield Conflict(node.index, (values[kept.value], kept.axes), (values[offer.value], offer.axes))
-                elif len(offer.axes) > len(kept.axes):
-                    lost = offer.axes[len(kept.axes)]
-                    owner = next((c for f, c in chosen.items() if f != factor and lost in c.axes), None)
-                    if owner is not None:
-                        yield Conflict(node.index, (values[owner.value], (lost,)), (values[offer.value], (lost,)))
+        key = _lying(state, node)
+        if key not in found:
+            found[key] = list(disputes(_claims_of(node, _seats(state, node), state.mesh)))
+        values = state.tensors[node.index]
+        for kept, given_up in found[key]:
+            yield Conflict(node.index, (values[kept.value], kept.axes), (values[given_up.value], given_up.axes))

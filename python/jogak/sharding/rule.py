@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.padding import splits, splits_evenly
@@ -72,6 +73,11 @@ class OpShardingRule:
     operands: tuple[Dims, ...]
     results: tuple[Dims, ...]
     reason: str = ""
+
+    @cached_property
+    def passes_through(self) -> bool:
+        """Whether every factor is parallel."""
+        return all(factor.kind is FactorKind.PARALLEL for factor in self.factors)
 
     @staticmethod
     def blocked(operands: Sequence[Sequence[int]], results: Sequence[Sequence[int]], reason: str) -> OpShardingRule:
