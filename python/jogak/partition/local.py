@@ -23,15 +23,18 @@ from jogak.sharding.rules.tm_tensor import scatter_combiner
 from jogak.sharding.sharding import Combiner
 
 
-def localize(op: ir.Operation, split: Split) -> ir.Value | None:
+def localize(op: ir.Operation, split: Split, *, looks: bool = True) -> ir.Value | None:
     """Change the inside of `op`, whose operands are local already.
+
+    Args:
+        looks: whether its region counts iterations or reads tensors by index.
 
     Returns:
         what must take the place of its result in the end, when it cannot be changed itself.
     """
     match op.name:
         case "linalg.generic":
-            _localize_generic(op, split)
+            _localize_generic(op, split, looks)
         case "tensor.expand_shape":
             _set_static(op, "static_output_shape", list(shape_of_result(op)))
         case "tensor.extract_slice":
@@ -67,12 +70,12 @@ def _shrink_slice(op: ir.Operation, whole: tuple[int, ...], dims: tuple[tuple[in
     _set_static(op, "static_sizes", sizes)
 
 
-def _localize_generic(op: ir.Operation, split: Split) -> None:
-    body = [inner.operation for inner in op.regions[0].blocks[0].operations]
+def _localize_generic(op: ir.Operation, split: Split, looks: bool) -> None:
+    body = [inner.operation for inner in op.regions[0].blocks[0].operations] if looks else []
     extracts = [inner for inner in body if inner.name == "tensor.extract"]
     tables = list(dict.fromkeys(extract.operands[0] for extract in extracts))
     table_dims = split.rule.operands[len(split.rule.operands) - len(tables) :]
-    padded = [loop for loop in range(len(op.attributes["iterator_types"])) if split.is_padded(loop)]
+    padded = [loop for loop in split.padded if loop < len(op.attributes["iterator_types"])]
     for extract in extracts:
         dims = table_dims[tables.index(extract.operands[0])]
         if padded:

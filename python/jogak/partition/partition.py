@@ -21,6 +21,7 @@ from jogak.ir.structured import element_of, is_tensor, region_ops, shape_of
 from jogak.partition.emit import Emitter, FinerGrid
 from jogak.partition.halo import Windows
 from jogak.partition.local import count_once, localize
+from jogak.partition.plan import Local, Plan, Planner
 from jogak.partition.reads import Pad, Read, margins_of, through_pad
 from jogak.partition.split import Split
 from jogak.plugin import RuleFunction
@@ -31,20 +32,16 @@ from jogak.sharding.annotation import (
     SOURCE,
     extend_attributes,
     read_shardings,
-    read_strategy,
 )
-from jogak.sharding.assignment import assign
 from jogak.sharding.graph import Node
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.projection import project
 from jogak.sharding.reading import Reading, is_free, read_graph
 from jogak.sharding.reshard import route
-from jogak.sharding.rules import tensor_operands
 from jogak.sharding.rules.linalg import generic_rule
 from jogak.sharding.sharding import Combiner, Sharding
 from jogak.sharding.shortcuts import matched
 from jogak.sharding.steps import Step, StepKind
-from jogak.sharding.strategy import Strategy
 
 
 def partition(
@@ -124,58 +121,52 @@ class _Partitioner:
         self.places: dict[ir.Value, _Place] = {}
         self.made: dict[tuple[ir.Value, object], ir.Value] = {}
         self.free: dict[ir.Value, tuple[int, ...]] = {}
-        self.nodes = dict(zip(reading.ops, reading.graph.nodes, strict=True))
-        self.strategies = [self._strategy(op, node) for op, node in self.nodes.items()]
+        self.shapes: dict[tuple[tuple[int, ...], Sharding], tuple[int, ...]] = {}
+        planner = Planner(reading, shardings, mesh, cost, emitter)
+        nodes = dict(zip(reading.ops, reading.graph.nodes, strict=True))
+        self.operations = [(view.operation, nodes.get(view.operation)) for view in self.block.operations]
+        self.plans = [planner.plan(op, node) for op, node in nodes.items()]
         self.reads = self._all_reads()
         self.unread = self._find_unread()
-        live = (read for (number, _), read in self.reads.items() if number not in self.unread)
+        live = (read for number, reads in enumerate(self.reads) if number not in self.unread for read in reads)
         self.windows = Windows(self.emitter, margins_of(live, mesh))
 
-    def _all_reads(self) -> dict[tuple[int, int], Read]:
-        """What every op (by its number in the graph) reads of each operand, known before anything is changed."""
-        pads = {op.results[0]: pad for op in self.nodes if (pad := Pad.of(op)) is not None}
-        reads: dict[tuple[int, int], Read] = {}
-        for op, node in self.nodes.items():
-            strategy = self.strategies[node.index]
-            split = [
-                (axes, window)
-                for factor, axes in sorted(strategy.assignment.items())
-                for window in node.rule.factors[factor].windows
-            ]
-            for position, value in enumerate(tensor_operands(op)):
-                windows = tuple((axes, window) for axes, window in split if window.operand == position)
-                read = Read(value, strategy.operand(node.rule, position, node.through), windows)
-                pad = pads.get(value)
-                can_be_moved = pad is not None and pad.source in self.reading.values
-                reads[node.index, position] = through_pad(read, pad, self.mesh) if pad and can_be_moved else read
+    def _all_reads(self) -> list[list[Read]]:
+        """What every op reads of each operand, known before anything is changed."""
+        found = map(Pad.of, (op for op in self.reading.ops if op.name == "tensor.pad"))
+        pads = {pad.op.results[0]: pad for pad in found if pad is not None and pad.source in self.reading.values}
+        reads = [
+            list(map(Read, values, plan.operands, plan.windows))
+            for values, plan in zip(self.reading.read, self.plans, strict=True)
+        ]
+        for own in reads if pads else ():
+            own[:] = [through_pad(read, pads[read.value], self.mesh) if read.value in pads else read for read in own]
         return reads
 
     def _find_unread(self) -> set[int]:
         """The numbers of ops whose results nobody reads, since all read through them."""
-        needed = {
-            operand for view in self.block.operations if view.operation not in self.nodes for operand in view.operands
-        }
+        needed = {operand for op, node in self.operations if node is None for operand in op.operands}
         unread: set[int] = set()
-        for op, node in reversed(self.nodes.items()):
+        for number, op in reversed([*enumerate(self.reading.ops)]):
             if any(result in needed for result in op.results):
-                needed.update(self.reads[node.index, position].value for position in range(len(node.rule.operands)))
+                needed.update([read.value for read in self.reads[number]])
             else:
-                unread.add(node.index)
+                unread.add(number)
         return unread
 
     def run(self) -> None:
         for argument in self.block.arguments:
             if is_tensor(argument):
-                self._record(argument, self._declared(argument))
+                self._record(argument, Local.of(argument, self._declared(argument), self.mesh))
         unread: list[ir.Operation] = []
-        operations = [view.operation for view in self.block.operations]
-        for op, following in zip(operations, [*operations[1:], None], strict=True):
-            if op.name == "func.return":
-                self._return(op)
-            elif op in self.nodes and self.nodes[op].index in self.unread:
+        following = iter([*(op for op, _ in self.operations[1:]), None])
+        for (op, node), behind in zip(self.operations, following, strict=True):
+            if node is not None and node.index in self.unread:
                 unread.append(op)
-            elif op in self.nodes:
-                self._node(op, following)
+            elif node is not None:
+                self._node(op, node, behind)
+            elif op.name == "func.return":
+                self._return(op)
             elif op.results and is_free(op.results[0]):
                 self._free(op.results[0])
             else:
@@ -191,57 +182,42 @@ class _Partitioner:
     def _declared(self, value: ir.Value) -> Sharding:
         return self.shardings[self.reading.values[value]]
 
-    def _record(self, value: ir.Value, sharding: Sharding) -> None:
-        """`value` is local from here on: it lies as `sharding` says."""
-        shape = shape_of(value)
-        self.places[value] = _Place(shape, element_of(value), {sharding: value})
-        value.set_type(tensor_type(sharding.local_shape(shape, self.mesh), value.type.element_type))
+    def _record(self, value: ir.Value, local: Local) -> None:
+        """`value` is local from here on."""
+        self.places[value] = _Place(local.shape, local.element, {local.sharding: value})
+        value.set_type(local.type)
 
-    def _node(self, op: ir.Operation, following: ir.Operation | None) -> None:
-        node = self.nodes[op]
-        strategy = self.strategies[node.index]
-        split = Split(node.rule, strategy.assignment, self.emitter)
+    def _node(self, op: ir.Operation, node: Node, following: ir.Operation | None) -> None:
+        plan = self.plans[node.index]
         with ir.InsertionPoint(op), op.location:
-            self._bring_operands(op, node, strategy)
-        for number, result in enumerate(result for result in op.results if is_tensor(result)):
-            self._record(result, strategy.result(node.rule, number))
-        made = localize(op, split)
+            self._bring_operands(op, node, plan)
+        results = [result for result in op.results if is_tensor(result)]
+        for result, local in zip(results, plan.results, strict=True):
+            self._record(result, local)
+        made = localize(op, plan.split, looks=plan.looks)
         if made is not None:
             self.replaced.append((op, made))
         _forget(op)
-        for result in op.results:
-            self._complete(result, op, following)
+        for result, local in zip(results, plan.results, strict=True):
+            if local.sharding.is_partial and following is not None:
+                self._complete(result, op, following)
 
-    def _strategy(self, op: ir.Operation, node: Node) -> Strategy:
-        """What the search chose for the op; what is cheapest between its neighbours where it chose nothing."""
-        chosen = read_strategy(op, node.rule, self.mesh)
-        if chosen is not None:
-            return chosen
-        assignment = assign(node, self.reading.graph, self.shardings, self.mesh, self.cost).assignment
-        return Strategy(tuple(assignment.get(number, ()) for number in range(len(node.rule.factors))))
-
-    def _bring_operands(self, op: ir.Operation, node: Node, strategy: Strategy) -> None:
-        values = tensor_operands(op)
-        direct = [number for number, operand in enumerate(op.operands) if is_tensor(operand)]
-        outputs = self._output_positions(op, len(direct))
-        for position, value in enumerate(values):
-            read = self.reads[node.index, position]
-            local = self.windows.read(self._at(read.value, read.sharding, op), read)
-            if position in outputs:
-                local = self._once(value, local, strategy.result(node.rule, outputs[position]))
-            if position < len(direct):
-                op.operands[direct[position]] = local
+    def _bring_operands(self, op: ir.Operation, node: Node, plan: Plan) -> None:
+        operands = op.operands
+        for position, (value, read) in enumerate(
+            zip(self.reading.read[node.index], self.reads[node.index], strict=True)
+        ):
+            local = self._at(read.value, read.sharding, op)
+            if read.windows:
+                local = self.windows.read(local, read)
+            if position in plan.initial:
+                local = self._once(value, local, plan.results[plan.initial[position]].sharding)
+            if local == value:
+                continue
+            if position < len(plan.tensors):
+                operands[plan.tensors[position]] = local
             else:
                 _replace_in_regions(op, value, local)
-
-    def _output_positions(self, op: ir.Operation, operands: int) -> dict[int, int]:
-        """For each operand that initializes a result, the number of the result; not for one that the op overwrites."""
-        if op.name not in ("linalg.generic", "tm_tensor.scatter"):
-            return {}
-        results = len(op.results)
-        block = op.regions[0].blocks[0]
-        initial = list(block.arguments)[len(block.arguments) - results :]
-        return {operands - results + number: number for number, value in enumerate(initial) if list(value.uses)}
 
     def _once(self, value: ir.Value, local: ir.Value, made: Sharding) -> ir.Value:
         """The initial value of a split reduction counts on one device only."""
@@ -267,11 +243,11 @@ class _Partitioner:
         else:
             self.free[value] = shape_of(value)
 
-    def _complete(self, result: ir.Value, op: ir.Operation, following: ir.Operation | None) -> None:
+    def _complete(self, result: ir.Value, op: ir.Operation, following: ir.Operation) -> None:
         """Combine a partial result as its annotation says; whole ones are moved when somebody needs them elsewhere."""
-        place = self.places.get(result)
-        if place is None or following is None or not list(result.uses):
+        if not list(result.uses):
             return
+        place = self.places[result]
         made = next(iter(place.copies))
         declared = self._declared(result)
         left = tuple(entry for entry in declared.partial if entry in made.partial)
@@ -281,9 +257,10 @@ class _Partitioner:
 
     def _at(self, value: ir.Value, wanted: Sharding, user: ir.Operation) -> ir.Value:
         """The local value of `value` when it lies as `wanted`, at the insertion point."""
-        if value not in self.places:
+        place = self.places.get(value)
+        if place is None:
             return self._free_copy(value, wanted)
-        return self._bring(self.places[value], wanted, f"operand of {user.name}")
+        return place.copies.get(wanted) or self._bring(place, wanted, f"operand of {user.name}")
 
     def _bring(self, place: _Place, wanted: Sharding, cause: str) -> ir.Value:
         if wanted in place.copies:
@@ -299,7 +276,7 @@ class _Partitioner:
         best, _, source = min(routes, key=lambda entry: (entry[0].seconds, entry[1]))
         value = place.copies[source]
         for step in best.steps:
-            shape = step.after.local_shape(place.shape, self.mesh)
+            shape = self._local_shape(place.shape, step.after)
             value = self.emitter.step(value, step, shape, f"{cause}: {self._told(step, source, wanted)}")
             if all(axis in self.mesh.sizes for axis in step.after.axes()):
                 place.copies.setdefault(step.after, value)
@@ -322,7 +299,7 @@ class _Partitioner:
 
     def _free_copy(self, value: ir.Value, wanted: Sharding) -> ir.Value:
         """An empty tensor, splat or constant fill at the local shape, or what depends on positions for these."""
-        shape = wanted.local_shape(self.free[value], self.mesh)
+        shape = self._local_shape(self.free[value], wanted)
         positional = value.owner.name == "linalg.generic"
         key = (value, wanted.dims if positional else shape)
         if key not in self.made:
@@ -331,6 +308,12 @@ class _Partitioner:
             else:
                 self.made[key] = self._positional(value, wanted) if positional else _remade(value, shape)
         return self.made[key]
+
+    def _local_shape(self, shape: tuple[int, ...], sharding: Sharding) -> tuple[int, ...]:
+        key = shape, sharding
+        if key not in self.shapes:
+            self.shapes[key] = sharding.local_shape(shape, self.mesh)
+        return self.shapes[key]
 
     def _positional(self, value: ir.Value, wanted: Sharding) -> ir.Value:
         """What an op makes of its indices, for this device's."""
@@ -402,9 +385,10 @@ def _remade(value: ir.Value, shape: Sequence[int]) -> ir.Value:
 
 def _forget(op: ir.Operation) -> None:
     """What was asked of an op means nothing in the program of one device."""
+    attributes = op.attributes
     for name in (SHARDING, CONSTRAINT, SOURCE, FACTORS):
-        if name in op.attributes:
-            del op.attributes[name]
+        if name in attributes:
+            del attributes[name]
 
 
 def _is_empty(value: ir.Value) -> bool:

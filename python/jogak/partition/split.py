@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch_mlir import ir
 
@@ -34,6 +35,11 @@ class Split:
         """Whether the last devices have iterations that are none of the program's."""
         axes = self.assignment.get(factor, ())
         return not splits_evenly(self.rule.factors[factor].size, axes, self.emitter.mesh)
+
+    @cached_property
+    def padded(self) -> tuple[int, ...]:
+        """The factors of which the last devices have iterations that are none of the program's."""
+        return tuple(filter(self.is_padded, range(len(self.rule.factors))))
 
     def bound(self, factor: int) -> ir.Value:
         """How many of this device's iterations of a split factor are the program's; it may be more than it has."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -17,6 +17,7 @@ from jogak.ir.structured import (
     is_tensor,
     is_view,
     region_arithmetic,
+    region_ops,
     region_values,
     shape_of,
 )
@@ -85,6 +86,9 @@ class Analysis:
         flops: arithmetic operations of the whole op.
         arithmetic: what one iteration does.
         view: whether its result is bytes of its operand.
+        tensors: which of its operands are tensors.
+        initial: the tensor operands that it reads as initial values of results, each with the number of the result.
+        looks: whether its region counts iterations or reads tensors by index.
     """
 
     rule: OpShardingRule
@@ -92,6 +96,9 @@ class Analysis:
     flops: float
     arithmetic: Arithmetic
     view: bool
+    tensors: tuple[int, ...] = ()
+    initial: tuple[tuple[int, int], ...] = ()
+    looks: bool = False
 
 
 @dataclass
@@ -101,16 +108,23 @@ class Reading:
     Attributes:
         graph: the plain data.
         ops: for each node its op.
+        read: for each node the tensors that its op reads, in the order of its rule.
+        analyses: for each node what its op says about itself.
         values: MLIR value to value number.
-        rules: each rule once; ops of repeated layers share it.
+        rules, shared: each rule and each analysis once; ops of repeated layers share them.
         known: fingerprints that were met, and what they mean.
+        types: shape and element type of each tensor type.
     """
 
     graph: Graph = field(default_factory=Graph)
     ops: list[ir.Operation] = field(default_factory=list)
+    read: list[Sequence[ir.Value]] = field(default_factory=list)
+    analyses: list[Analysis] = field(default_factory=list)
     values: dict[ir.Value, int] = field(default_factory=dict)
     rules: dict[OpShardingRule, OpShardingRule] = field(default_factory=dict)
+    shared: dict[Analysis, Analysis] = field(default_factory=dict)
     known: dict[Hashable, Analysis] = field(default_factory=dict)
+    types: dict[ir.Type, tuple[tuple[int, ...], str]] = field(default_factory=dict)
 
 
 def read_graph(function: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Reading:
@@ -145,8 +159,7 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
     results = []
     for result in op.results:
         if is_tensor(result):
-            _require_static(op, result)
-            value = graph.add_value(shape_of(result), element_of(result), location.scope, index)
+            value = graph.add_value(*_described(reading, op, result), location.scope, index)
             reading.values[result] = value
             results.append(value)
     linear = analysis.linear
@@ -168,6 +181,17 @@ def _add_node(reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunc
     )
     graph.nodes.append(node)
     reading.ops.append(op)
+    reading.read.append(read)
+    reading.analyses.append(analysis)
+
+
+def _described(reading: Reading, op: ir.Operation, result: ir.Value) -> tuple[tuple[int, ...], str]:
+    """Shape and element type of a result."""
+    type_ = result.type
+    if type_ not in reading.types:
+        _require_static(op, result)
+        reading.types[type_] = shape_of(result), element_of(result)
+    return reading.types[type_]
 
 
 def _analyse(
@@ -179,17 +203,39 @@ def _analyse(
         return _shared(reading, analysis_of(op, plugins)), tensor_operands(op)
     if found.key not in reading.known:
         reading.known[found.key] = _shared(reading, analysis_of(op, plugins))
-    return reading.known[found.key], [*filter(is_tensor, op.operands), *found.captured]
+    analysis = reading.known[found.key]
+    operands = op.operands
+    return analysis, [*(operands[number] for number in analysis.tensors), *found.captured]
 
 
 def analysis_of(op: ir.Operation, plugins: Mapping[str, RuleFunction]) -> Analysis:
     """Read it from an op."""
     rule = rule_of(op, plugins)
-    return Analysis(rule, linearity(op), _flops(op, rule), arithmetic_of(op), is_view(op))
+    tensors = tuple(number for number, operand in enumerate(op.operands) if is_tensor(operand))
+    return Analysis(
+        rule,
+        linearity(op),
+        _flops(op, rule),
+        arithmetic_of(op),
+        is_view(op),
+        tensors,
+        tuple(_initial(op, len(tensors))),
+        any(inner.name in ("linalg.index", "tensor.extract") for inner in region_ops(op)),
+    )
+
+
+def _initial(op: ir.Operation, tensors: int) -> Iterator[tuple[int, int]]:
+    """Tensor operands that initialize a result, and the number of the result; none that the op overwrites."""
+    if op.name in ("linalg.generic", "tm_tensor.scatter"):
+        count = len(op.results)
+        for number, value in enumerate(list(op.regions[0].blocks[0].arguments)[-count:]):
+            if list(value.uses):
+                yield tensors - count + number, number
 
 
 def _shared(reading: Reading, analysis: Analysis) -> Analysis:
-    return replace(analysis, rule=reading.rules.setdefault(analysis.rule, analysis.rule))
+    analysis = replace(analysis, rule=reading.rules.setdefault(analysis.rule, analysis.rule))
+    return reading.shared.setdefault(analysis, analysis)
 
 
 def _part(op: ir.Operation) -> tuple[int, int] | None:
