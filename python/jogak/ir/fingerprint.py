@@ -10,26 +10,42 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
+SIMPLE = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.insert_slice"}
+"""Ops without a region that say nothing but by their attributes and types."""
+
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a `linalg.generic` is, but for which values it reads.
+    """What an op is, but for which values it reads.
 
     Attributes:
-        key: maps, iterators, types and region. Ops of one context with equal keys are alike in all that is read from
-            one op alone; scalars from outside count by the kind of op that makes them, not by their value.
+        key: its name, what it does, types and region. Ops of one context with equal keys are alike in all that is read
+            from one op alone; scalars from outside count by the kind of op that makes them, not by their value.
         captured: the tensors that the region reads from outside, each once, in order.
     """
 
     key: Hashable
-    captured: tuple[ir.Value, ...]
+    captured: tuple[ir.Value, ...] = ()
 
 
 def fingerprint(op: ir.Operation) -> Fingerprint | None:
-    """The fingerprint of a `linalg.generic`; None when its region has control flow."""
-    block = op.regions[0].blocks[0]
-    numbers: dict[ir.Value, int] = {argument: number for number, argument in enumerate(block.arguments)}
+    """The fingerprint of a `linalg.generic` without control flow, a reshape or a slice; None for other ops."""
+    name, own = op.name, op.attributes
+    types = tuple([value.type for value in op.operands]), tuple([value.type for value in op.results])
+    if name in SIMPLE:
+        said = tuple([(each, own[each]) for each in own if not each.startswith("jogak.")])
+        return Fingerprint((name, said, *types))
     captured: dict[ir.Value, int] = {}
+    region = _region(op.regions[0].blocks[0], captured) if name == "linalg.generic" else None
+    if region is None:
+        return None
+    key = name, own["indexing_maps"], own["iterator_types"], own["operandSegmentSizes"], *types, region
+    return Fingerprint(key, tuple(captured))
+
+
+def _region(block: ir.Block, captured: dict[ir.Value, int]) -> tuple[Hashable, ...] | None:
+    """What a region does; None when it has control flow. Adds the tensors that it reads from outside."""
+    numbers: dict[ir.Value, int] = {argument: number for number, argument in enumerate(block.arguments)}
     region = []
     for view in block.operations:
         inner = view.operation
@@ -46,10 +62,7 @@ def fingerprint(op: ir.Operation) -> Fingerprint | None:
         attributes = inner.attributes
         given = tuple([(name, attributes[name]) for name in attributes]) if len(attributes) else ()
         region.append((inner.name, tuple(read), tuple(made), given))
-    own = op.attributes
-    types = tuple([value.type for value in op.operands]), tuple([value.type for value in op.results])
-    key = own["indexing_maps"], own["iterator_types"], own["operandSegmentSizes"], types, tuple(region)
-    return Fingerprint(key, tuple(captured))
+    return tuple(region)
 
 
 def _from_outside(value: ir.Value, captured: dict[ir.Value, int]) -> Hashable:

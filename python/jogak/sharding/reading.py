@@ -198,7 +198,7 @@ def _analyse(
     reading: Reading, op: ir.Operation, plugins: Mapping[str, RuleFunction]
 ) -> tuple[Analysis, Sequence[ir.Value]]:
     """What an op says about itself, and the tensors that it reads in the order of its rule."""
-    found = fingerprint(op) if op.name == "linalg.generic" else None
+    found = fingerprint(op)
     if found is None:
         return _shared(reading, analysis_of(op, plugins)), tensor_operands(op)
     if found.key not in reading.known:
