@@ -24,6 +24,8 @@ def test_every_node_is_as_if_it_were_alone(seed):
         assert (node.rule, node.flops, node.arithmetic, node.view) == (
             alone.rule, alone.flops, alone.arithmetic, alone.view,
         )  # fmt: skip
+        assert reading.analyses[node.index] == alone
+        assert list(reading.read[node.index]) == tensor_operands(op)
         assert node.operands == tuple(reading.values.get(value) for value in tensor_operands(op))
         assert node.sums in (alone.linear.sums, ())
         assert node.through in (alone.linear.through, ())
@@ -83,3 +85,23 @@ def test_control_flow_has_no_fingerprint():
     function = main_function(module).operation
     ops = [view.operation for view in function.regions[0].blocks[0].operations]
     assert [fingerprint(op) for op in ops if op.name == "linalg.generic"] == [None]
+
+
+SLICES = """
+func.func @main(%a: tensor<8x8xf32>, %n: index) -> tensor<4x8xf32> {
+  %0 = tensor.extract_slice %a[0, 0] [4, 8] [1, 1] {jogak.constraint = "[_, _]"} : tensor<8x8xf32> to tensor<4x8xf32>
+  %1 = tensor.extract_slice %a[0, 0] [4, 8] [1, 1] : tensor<8x8xf32> to tensor<4x8xf32>
+  %2 = tensor.extract_slice %a[4, 0] [4, 8] [1, 1] : tensor<8x8xf32> to tensor<4x8xf32>
+  %3 = tensor.extract_slice %a[%n, 0] [4, 8] [1, 1] : tensor<8x8xf32> to tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+"""
+
+
+def test_slices_are_alike_where_all_but_requests_is_equal():
+    module = parse_module(SLICES, new_context())
+    reading = read_graph(main_function(module).operation, {})
+    first, same, further, dynamic = reading.analyses
+    assert first is same
+    assert len({first, further, dynamic}) == 3
+    assert reading.graph.nodes[2].rule == further.rule
