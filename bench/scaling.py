@@ -2,8 +2,9 @@
 
 Prints a row for each size: ops, decisions, and CPU seconds of the search in its three parts: folding repeated layers
 (all that is linear in the ops), posing and solving; with their sum relative to the fewest layers on the same mesh.
-Every search is made `--repeats` times from empty caches, and the fastest counts: what a busy machine adds is not
-growth. Once more it runs under a profiler: how many function calls it takes does not depend on the machine at all.
+Every search is made `--repeats` times from empty caches, the sizes in turn so that all meet the machine in the same
+state, and the fastest counts: what a busy machine adds is not growth. Once more it runs under a profiler: how many
+function calls it takes does not depend on the machine at all.
 Reading the ops of the module, which every compilation does, is beside it. A meta-device model is compiled; no weight is
 made.
 """
@@ -57,29 +58,33 @@ def main() -> None:
         "layers | mesh | ops | decisions | read s | fold s | pose s | solve s | search s | relative"
         " | calls | relative | step ms | gap"
     )
-    base: dict[int, tuple[float, int]] = {}
     gc.disable()  # as the compiler does behind the import
-    for layers in options.layers:
-        graph, reading = read(options.model, layers)
-        for devices in options.devices:
-            mesh = Mesh(("data", "model"), (max(devices // 8, 2), min(8, devices // 2)))
-            seconds, cells = min(search(graph, mesh) for _ in range(options.repeats))
-            profile = cProfile.Profile()
-            profile.runcall(search, graph, mesh)
-            calls = sum(each.callcount for each in profile.getstats())
-            first = base.setdefault(devices, (seconds, calls))
+    graphs = [read(options.model, layers) for layers in options.layers]
+    for devices in options.devices:
+        mesh = Mesh(("data", "model"), (max(devices // 8, 2), min(8, devices // 2)))
+        rounds = [[search(graph, mesh) for graph, _ in graphs] for _ in range(options.repeats)]
+        fastest = [min(found) for found in zip(*rounds, strict=True)]
+        calls = [count_calls(graph, mesh) for graph, _ in graphs]
+        for at, (seconds, cells) in enumerate(fastest):
             row = [
-                f"{layers}",
+                f"{options.layers[at]}",
                 str(mesh),
                 *cells[:2],
-                f"{reading:.2f}",
+                f"{graphs[at][1]:.2f}",
                 *cells[2:-2],
-                f"{seconds / first[0]:.2f}",
-                f"{calls}",
-                f"{calls / first[1]:.2f}",
+                f"{seconds / fastest[0][0]:.2f}",
+                f"{calls[at]}",
+                f"{calls[at] / calls[0]:.2f}",
                 *cells[-2:],
             ]
             print(" | ".join(row), flush=True)
+
+
+def count_calls(graph: Graph, mesh: Mesh) -> int:
+    """Function calls of one search."""
+    profile = cProfile.Profile()
+    profile.runcall(search, graph, mesh)
+    return sum(each.callcount for each in profile.getstats())
 
 
 def search(graph: Graph, mesh: Mesh) -> tuple[float, list[str]]:
