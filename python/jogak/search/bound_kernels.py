@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from jogak.search.flat import Graph, Incidence
 from jogak.search.jit import INFINITY, Floats, Ints, helper, kernel
 from jogak.search.memory import Memory
@@ -134,6 +136,17 @@ def pass_messages(
                 )
         total -= least
     return bound
+
+
+@kernel()
+def go_on(messages: Floats, before: Floats, share: float) -> None:
+    """Move messages by a share of how far they are from those before, which become what the messages were."""
+    for i in range(len(messages)):
+        now = messages[i]
+        move = now - before[i]
+        before[i] = now
+        if np.isfinite(move):
+            messages[i] = now + share * move
 
 
 @kernel()

@@ -87,7 +87,7 @@ def _search(problem: Problem, best: Incumbent, deadline: float, seed: int, initi
     while not best.finished and time.monotonic() < deadline:
         _improve_bound(prepared, dual, descent, best, waiting, min(time.monotonic() + share * whole, deadline))
         _explore(prepared, dual, descent, best, min(time.monotonic() + _LOCAL_SHARE * whole, deadline))
-        cores.search(min(time.monotonic() + _CORE_SHARE * whole, deadline), whole)
+        cores.search(min(time.monotonic() + min(share, _CORE_SHARE) * whole, deadline), whole)
         share = _SECOND_SHARE if share == _FIRST_SHARE else _LATER_SHARE
 
 
