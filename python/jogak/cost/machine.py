@@ -238,9 +238,9 @@ def _finite(value: float) -> float | None:
 def computing_element(inputs: Iterable[str], results: Iterable[str]) -> str:
     """The element type that an op computes in: the widest floating-point type among its inputs, else its results.
 
-    A product of bf16 tensors runs at bf16 rate, whatever it accumulates in.
+    A product of bf16 tensors runs at bf16 rate, whatever it accumulates in. Of several integer types the first counts.
     """
-    read = set(inputs)
+    read = tuple(inputs)
     return next((name for name in _WIDEST_FIRST if name in read), next(iter(read or results), "f32"))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from math import inf, prod
 
 import pytest
@@ -127,6 +130,21 @@ def test_a_type_without_a_rate_runs_as_the_next_wider_one(element, rate):
 )
 def test_an_op_computes_in_the_widest_type_that_it_reads(inputs, results, expected):
     assert computing_element(inputs, results) == expected
+
+
+def test_of_several_integers_the_first_counts_whatever_their_hashes() -> None:
+    program = (
+        "from jogak.cost.machine import computing_element; print(computing_element(['i64', 'i32', 'i1'], ['i64']))"
+    )
+    for seed in range(4):  # strings hash differently in each; sets of them iterate differently
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.strip() == "i64"
 
 
 def test_no_limit_is_null_in_json():
