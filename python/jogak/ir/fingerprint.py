@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch_mlir import ir
 
-SIMPLE = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.insert_slice"}
+_SIMPLE = {"tensor.expand_shape", "tensor.collapse_shape", "tensor.extract_slice", "tensor.insert_slice"}
 """Ops without a region that say nothing but by their attributes and types."""
 
 
@@ -32,7 +32,7 @@ def fingerprint(op: ir.Operation) -> Fingerprint | None:
     """The fingerprint of a `linalg.generic` without control flow, a reshape or a slice; None for other ops."""
     name, own = op.name, op.attributes
     types = tuple([value.type for value in op.operands]), tuple([value.type for value in op.results])
-    if name in SIMPLE:
+    if name in _SIMPLE:
         said = tuple([(each, own[each]) for each in own if not each.startswith("jogak.")])
         return Fingerprint((name, said, *types))
     captured: dict[ir.Value, int] = {}

@@ -139,7 +139,7 @@ def pass_messages(
 
 
 @kernel()
-def go_on(messages: Floats, before: Floats, share: float) -> None:
+def extrapolate(messages: Floats, before: Floats, share: float) -> None:
     """Move messages by a share of how far they are from those before, which become what the messages were."""
     for i in range(len(messages)):
         now = messages[i]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jogak.search.bound_kernels import Messages, add_prices, go_on, occupy, pass_messages
+from jogak.search.bound_kernels import Messages, add_prices, extrapolate, occupy, pass_messages
 from jogak.search.flat import Graph, incidence, offsets
 from jogak.search.jit import INFINITY, Floats, Ints
 from jogak.search.memory import Memory
@@ -26,8 +26,7 @@ _FIRST_STEP = 0.02
 _RESTART = 0.05
 _GROW, _SHRINK, _PATIENCE = 1.08, 0.7, 4
 _MEMORY_OF_AVERAGE = 0.9
-# How far messages go on at most, as a share of their last move. They begin slowly: the first moves from nothing are far
-# too large to go on with.
+# Messages begin with less momentum than this: the first moves from nothing are far too large to go on with.
 _MOMENTUM = 0.85
 # Rounding errors of sums of doubles stay far below this share of the largest sum.
 _ROUNDING = 1e-11
@@ -45,6 +44,7 @@ class Dual:
         profile: its usage over time.
         age: for each state, how many rounds ago a choice with it was suggested.
         step: expected gain of the next step, in units of cost.
+        momentum: how far messages go on at most, as a share of their last move.
     """
 
     graph: Graph
@@ -57,6 +57,7 @@ class Dual:
     age: Floats = field(init=False)
     profile: Floats = field(init=False)
     step: float = 0.0
+    momentum: float = _MOMENTUM
 
     def __post_init__(self) -> None:
         graph, times = self.graph, len(self.memory.capacity)
@@ -76,7 +77,7 @@ class Dual:
         ahead = self._sweep(unary, True, self._trial)
         bound = self._sweep(unary, False, self._trial)
         # The next sweep ahead computes the messages to the right from those to the left alone.
-        go_on(self._messages.to_left, self._before, min(_MOMENTUM, self._rounds / (self._rounds + 3)))
+        extrapolate(self._messages.to_left, self._before, min(self.momentum, self._rounds / (self._rounds + 3)))
         self._rounds += 1
         self.age += 1
         self.age[self.graph.first[:-1] + self.choice] = 0

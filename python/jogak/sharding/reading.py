@@ -96,9 +96,9 @@ class Analysis:
     flops: float
     arithmetic: Arithmetic
     view: bool
-    tensors: tuple[int, ...] = ()
-    initial: tuple[tuple[int, int], ...] = ()
-    looks: bool = False
+    tensors: tuple[int, ...]
+    initial: tuple[tuple[int, int], ...]
+    looks: bool
 
 
 @dataclass

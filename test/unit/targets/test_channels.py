@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -73,6 +74,12 @@ def test_large_and_empty_messages_go_elsewhere() -> None:
     assert first.send(torch.empty(1), 2) is None
 
 
+def test_pieces_with_gaps_are_refused() -> None:
+    first, _ = connected(2)
+    with pytest.raises(ValueError, match="contiguous"):
+        first.send(torch.zeros(4, 4).t(), 1)
+
+
 def test_ranks_of_other_machines_have_no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = iter(["one", "one", "other"])
     monkeypatch.setattr(channels, "_machine", lambda: next(machines))
@@ -113,3 +120,20 @@ def test_a_rank_that_does_not_come() -> None:
     store.set_timeout(timedelta(seconds=0.1))
     with pytest.raises(CommunicationError, match="rank 0 cannot reach ranks on its machine"):
         connect(0, {1}, store, 0.1)
+
+
+def test_a_rank_that_calls_and_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HashStore()
+    monkeypatch.setattr(channels, "_machine", lambda: "here")
+
+    def call_and_die() -> None:
+        store.set("channel/1", "here nobody")
+        store.wait(["channel/0"], timedelta(seconds=20))
+        with socket.socket(socket.AF_UNIX) as made:
+            made.connect("\0" + store.get("channel/0").decode().split()[-1])
+
+    def answer() -> None:
+        with pytest.raises(CommunicationError, match="rank 0 cannot reach ranks on its machine"):
+            connect(0, {1}, store, 20.0)
+
+    in_parallel([call_and_die, answer])

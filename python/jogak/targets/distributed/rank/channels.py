@@ -4,8 +4,8 @@ A message of gloo asks the receiver whether it is ready, and goes through a thre
 sockets; for a few KB that is most of what it takes, and these threads take the cores of ranks that compute. Here a
 message lies in the kernel as soon as it is sent, and who waits for it sleeps until it is there.
 
-Between two ranks there is one stream each way. All ranks run one program, so both sides of a stream see its messages in
-the same order.
+Two ranks share one socket, which carries a stream each way. All ranks run one program, so both sides of a stream see
+its messages in the same order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -37,12 +37,18 @@ SMALL = 1 << 17
 
 @dataclass
 class Message:
-    """A tensor's memory that is being sent or received; `rest` is what is still to come."""
+    """A tensor's memory that is being sent or received; `rest` is what is still to come.
+
+    Raises:
+        ValueError: its elements do not lie one behind the other.
+    """
 
     tensor: Tensor
     rest: memoryview = field(init=False)
 
     def __post_init__(self) -> None:
+        if not self.tensor.is_contiguous():
+            raise ValueError("a message must be contiguous")
         size = self.tensor.nbytes
         self.rest = memoryview((ctypes.c_char * size).from_address(self.tensor.data_ptr())).cast("B")
 
@@ -62,17 +68,7 @@ class Channel:
         Raises:
             RuntimeError: the other rank is gone.
         """
-        while self.outgoing:
-            message = self.outgoing[0]
-            try:
-                sent = self.socket.send(message.rest)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                raise RuntimeError(f"rank {self.peer} is gone: {error}") from error
-            message.rest = message.rest[sent:]
-            if not message.rest:
-                self.outgoing.popleft()
+        self._go_on(self.outgoing, self.socket.send)
 
     def pull(self) -> None:
         """Receive what is there.
@@ -80,19 +76,22 @@ class Channel:
         Raises:
             RuntimeError: the other rank is gone.
         """
-        while self.incoming:
-            message = self.incoming[0]
+        self._go_on(self.incoming, self.socket.recv_into)
+
+    def _go_on(self, messages: deque[Message], move: Callable[[memoryview], int]) -> None:
+        while messages:
+            message = messages[0]
             try:
-                received = self.socket.recv_into(message.rest)
+                moved = move(message.rest)
             except BlockingIOError:
                 return
             except OSError as error:
                 raise RuntimeError(f"rank {self.peer} is gone: {error}") from error
-            if not received:
+            if not moved:
                 raise RuntimeError(f"rank {self.peer} has closed its connection")
-            message.rest = message.rest[received:]
+            message.rest = message.rest[moved:]
             if not message.rest:
-                self.incoming.popleft()
+                messages.popleft()
 
 
 class Channels:
@@ -127,8 +126,8 @@ class Channels:
         return Transfer(self, channel, message)
 
     def _channel(self, tensor: Tensor, peer: int) -> Channel | None:
-        """What a message goes through: both sides decide by its size."""
-        return self._channels.get(peer) if 0 < tensor.nbytes <= SMALL else None
+        """What a message goes through: both sides decide by its size and its device, which are alike."""
+        return self._channels.get(peer) if 0 < tensor.nbytes <= SMALL and tensor.device.type == "cpu" else None
 
     def finish(self, channel: Channel, message: Message) -> None:
         """Go on until a message is through, with all others as well: some rank may wait for what this one has to move.
@@ -202,7 +201,7 @@ def connect(rank: int, peers: Iterable[int], store: Store, timeout: float) -> Ch
             near = {peer: name for peer, (there, _, name) in told.items() if place and there == place}
             sockets = {peer: _call(name, rank) for peer, name in near.items() if peer < rank}
             sockets |= dict(_answer(listener) for peer in near if peer > rank)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, struct.error) as error:  # the last: a rank that died before it said who it is
             raise CommunicationError(f"rank {rank} cannot reach ranks on its machine: {error}") from error
     for each in sockets.values():
         each.setblocking(False)
