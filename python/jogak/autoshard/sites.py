@@ -179,10 +179,8 @@ class _Builder:
         found, graph = self.found, self.folding.graph
         self._add_arguments()
         found.own = np.zeros(len(graph.nodes), np.int64)
-        operands = _Ragged([[-1 if v is None else v for v in node.operands] for node in graph.nodes])
-        results = _Ragged([node.results for node in graph.nodes])
         for members in _groups(self.folding.stands):
-            site = self._add_node(graph.nodes[members[0]], operands.rows(members), results.rows(members))
+            site = self._add_node(graph.nodes[members[0]], graph.operands.of(members), graph.made.of(members))
             found.own[members] = site
         for argument, result in graph.ties:
             self.ends.append((np.array([result]), int(self.owner[argument]), -1))
@@ -279,9 +277,12 @@ class _Builder:
         counts = [len(column) for column, _, _ in self.ends]
         targets = np.repeat([site for _, site, _ in self.ends], counts)
         operands = np.repeat([operand for _, _, operand in self.ends], counts)
-        ways = np.stack([self.owner[values], targets, self.result[values], operands], axis=1)
-        different, first, alike = np.unique(ways, axis=0, return_index=True, return_counts=True)
-        for (source, target, result, operand), at, count in zip(different.tolist(), first, alike, strict=True):
+        ways = np.stack([self.owner[values], targets, self.result[values] + 1, operands + 1])
+        sizes = tuple(int(each) + 1 for each in ways.max(axis=1))
+        # one number for each way: sorting rows takes ten times as long
+        different, first, alike = np.unique(np.ravel_multi_index(ways, sizes), return_index=True, return_counts=True)
+        rows = np.stack(np.unravel_index(different, sizes), axis=1) - np.array([0, 0, 1, 1])
+        for (source, target, result, operand), at, count in zip(rows.tolist(), first, alike, strict=True):
             value = int(values[at])
             waits = operand >= 0 and self.folding.late[value]
             hideable = waits or (operand >= 0 and self.found.graph.values[value].producer is None)
@@ -303,20 +304,6 @@ class _Input:
     column: Ints
     site: int | None = None
     partial: bool = False
-
-
-class _Ragged:
-    """Rows of different lengths in one array."""
-
-    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
-        self.flat = np.array([entry for row in rows for entry in row], dtype=np.int64)
-        self.ends = np.cumsum([0, *map(len, rows)])
-
-    def rows(self, numbers: Ints) -> Ints:
-        """Some rows, which must be equally long, as a matrix."""
-        width = self.ends[numbers[0] + 1] - self.ends[numbers[0]]
-        found: Ints = self.flat[self.ends[numbers][:, None] + np.arange(width)]
-        return found
 
 
 def _groups(stands: Ints) -> Iterator[Ints]:

@@ -84,6 +84,26 @@ class Node:
         yield from zip(self.results, self.rule.results, strict=True)
 
 
+class Rows:
+    """Rows of numbers of different lengths, in one array.
+
+    Attributes:
+        flat: the rows, one behind the other.
+        starts: where each row begins, and where the last one ends.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int | None]]) -> None:
+        """None becomes -1."""
+        self.flat = np.array([-1 if entry is None else entry for row in rows for entry in row], dtype=np.int64)
+        self.starts = np.cumsum([0, *map(len, rows)])
+
+    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Some rows, which must be equally long, as a matrix."""
+        width = self.starts[numbers[0] + 1] - self.starts[numbers[0]]
+        found: NDArray[np.int64] = self.flat[self.starts[numbers][:, None] + np.arange(width)]
+        return found
+
+
 @dataclass(frozen=True)
 class Uses:
     """Every operand of every node that is a value, in program order: three columns of equal length.
@@ -135,13 +155,21 @@ class Graph:
         return found
 
     @cached_property
+    def operands(self) -> Rows:
+        """For each node its operands; -1 for one that every device makes for itself."""
+        return Rows([node.operands for node in self.nodes])
+
+    @cached_property
+    def made(self) -> Rows:
+        """For each node its results."""
+        return Rows([node.results for node in self.nodes])
+
+    @cached_property
     def uses(self) -> Uses:
         """Operands as columns, for what looks at all of them at once."""
-        counts = np.array([len(node.operands) for node in self.nodes], dtype=np.int64)
-        value = np.array([-1 if v is None else v for node in self.nodes for v in node.operands], dtype=np.int64)
-        node = np.repeat(np.arange(len(counts)), counts)
-        position = np.arange(len(value)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Uses(node, position, value).where(value >= 0)
+        value, starts = self.operands.flat, self.operands.starts
+        node = np.repeat(np.arange(len(self.nodes)), np.diff(starts))
+        return Uses(node, np.arange(len(value)) - starts[node], value).where(value >= 0)
 
     @cached_property
     def argument_uses(self) -> Uses:
