@@ -100,12 +100,55 @@ def test_one_module_serves_every_device(folder: Path, rank: int) -> None:
     assert functions.peak_bytes > 0
 
 
-def test_what_is_computed_again_is_behind_a_barrier() -> None:
-    module = module_of(PROGRAM)
-    text = segment(module, load_program(module)).text
-    assert text.count('"util.optimization_barrier"') == 1
+def text_of(program: str) -> str:
+    module = module_of(program)
+    return segment(module, load_program(module)).text
+
+
+def test_what_is_computed_again_is_in_another_function() -> None:
+    text = text_of(PROGRAM)
+    assert text.count('"util.optimization_barrier"') == 0
+    assert text.count('"func.func"') == 2
     assert "jogak" not in text
     assert "shard." not in text
+
+
+def test_what_one_function_does_twice_is_behind_a_barrier() -> None:
+    first = "outs(%e : tensor<4xf32>) {"
+    twice = 'outs(%e : tensor<4xf32>) attrs = {jogak.recompute_of = "c", jogak.recompute = 1 : i64} {'
+    assert PROGRAM.count(first) == 1
+    text = text_of(PROGRAM.replace(first, twice))
+    assert text.count('"util.optimization_barrier"') == 1
+
+
+PRODUCTS = """
+module {
+  shard.grid @mesh(shape = 1) {jogak.axes = ["x"]}
+  func.func @main(%a: tensor<256x256xf32> {jogak.name = "a"}) -> (tensor<256x256xf32>, tensor<256x256xf32>) {
+    %zero = arith.constant 0.0 : f32
+    %e = tensor.empty() : tensor<256x256xf32>
+    %start = linalg.fill ins(%zero : f32) outs(%e : tensor<256x256xf32>) -> tensor<256x256xf32>
+    %m = linalg.matmul ins(%a, %a : tensor<256x256xf32>, tensor<256x256xf32>)
+      outs(%start : tensor<256x256xf32>) -> tensor<256x256xf32>
+    %n = linalg.matmul ins(%m, %a : tensor<256x256xf32>, tensor<256x256xf32>)
+      outs(%start : tensor<256x256xf32>) -> tensor<256x256xf32>
+    return %m, %n : tensor<256x256xf32>, tensor<256x256xf32>
+  }
+}
+"""
+
+
+def test_a_result_that_is_read_in_its_function_is_held_once(tmp_path: Path) -> None:
+    from jogak.sharding.mesh import Mesh
+
+    Iree().write_module(module_of(PRODUCTS), Mesh(("x",), (1,)), tmp_path, "two products")
+    program = read_program(tmp_path)
+    functions = read_constants(tmp_path, program, torch.device("cpu"))
+    given = torch.randn(256, 256)
+    square, cube = program.main([given.clone()], functions, rank_mesh.Mesh({"x": 1}, (), 0, 1.0))
+    torch.testing.assert_close(square, given @ given, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(cube, given @ given @ given, rtol=1e-4, atol=1e-2)
+    assert functions.peak_bytes == 2 * 4 * 256 * 256
 
 
 def test_another_module_is_refused(folder: Path, tmp_path: Path) -> None:

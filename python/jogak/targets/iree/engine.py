@@ -64,14 +64,14 @@ class Functions:
         """
         function = self._known.get(name) or self._known.setdefault(name, self._module.lookup_function(name))
         arguments = self._runtime.VmVariantList(len(given) + len(results))
+        views = [self._new(dtype, shape) for dtype, shape in results]
+        for view in views:
+            arguments.push_ref(view)
         for each in given:
             if isinstance(each, int):
                 arguments.push_int(each)
             else:
                 arguments.push_ref(self._device.from_dlpack_capsule(self._aligned(each).__dlpack__()))
-        views = [self._new(dtype, shape) for dtype, shape in results]
-        for view in views:
-            arguments.push_ref(view)
         self._context.invoke(function, arguments, self._runtime.VmVariantList(len(results)))
         return [from_dlpack(self._device.create_dlpack_capsule(view, _CPU, 0)) for view in views]
 

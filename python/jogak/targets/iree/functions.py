@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func, tensor
 
 from jogak.ir.barrier import BARRIER
+from jogak.ir.fingerprint import fingerprint
 from jogak.ir.structured import region_ops
 from jogak.runtime.grid import Grid
 from jogak.sharding.mesh import Mesh
 
 _OURS = "jogak."
+_ALIAS = "hal.tensor.alias"
+"""IREE's op for a value in memory that is given: who reads its result reads that memory."""
+_STORAGE = "!hal.buffer_view"
+
+
+@contextmanager
+def unknown_ops(context: ir.Context) -> Iterator[None]:
+    """A context that takes ops of IREE which it does not know."""
+    before = context.allow_unregistered_dialects
+    context.allow_unregistered_dialects = True
+    try:
+        yield
+    finally:
+        context.allow_unregistered_dialects = before
 
 
 class FunctionBuilder:
@@ -44,28 +60,30 @@ class FunctionBuilder:
         self._count = 0
 
     def add(
-        self, ops: Sequence[ir.Operation], barriers: Sequence[bool], reads: Sequence[int], writes: Sequence[int]
+        self, ops: Sequence[ir.Operation], again: Sequence[bool], reads: Sequence[int], writes: Sequence[int]
     ) -> tuple[str, tuple[str, ...]]:
         """Add a function.
 
         Args:
             ops: what it does, in order.
-            barriers: for each op whether it is done again and must not be merged with the first one.
+            again: for each op whether it is done again and must not be merged with the first one.
             reads: the values that are its arguments.
             writes: the values that are its results.
 
         Returns:
-            Its name, and the mesh axes whose positions are arguments behind those that it reads. Behind them comes the
-            memory for each result.
+            Its name, and the mesh axes whose positions are arguments behind those that it reads. In front of them comes
+            the memory for each result.
         """
         name = f"segment_{self._count}"
         self._count += 1
         with self.context, ir.Location.unknown():
             body = _Body(self, name)
+            for number in writes:
+                body.store(self.values[number])
             for number in reads:
                 body.take(self.values[number])
-            for op, barrier in zip(ops, barriers, strict=True):
-                body.put(op, barrier=barrier)
+            for op, repeats in zip(ops, again, strict=True):
+                body.put(op, barrier=body.known(op) and repeats)
             body.end([self.values[number] for number in writes])
         return name, tuple(body.positions)
 
@@ -81,13 +99,16 @@ class _Body:
     Attributes:
         new: for each value of the program the one here.
         positions: the argument that holds the device's position on an axis.
+        storage: the argument in whose memory a result is put.
+        done: what ops did so far, and with which values.
     """
 
     def __init__(self, builder: FunctionBuilder, name: str) -> None:
         self.builder = builder
         self.new: dict[ir.Value, ir.Value] = {}
         self.positions: dict[str, ir.Value] = {}
-        self.notes: dict[int, ir.Attribute] = {}
+        self.storage: dict[ir.Value, ir.Value] = {}
+        self.done: set[Hashable] = set()
         self.index, self.i64 = ir.IndexType.get(), ir.IntegerType.get_signless(64)
         empty = ir.FunctionType.get([], [])
         self.function = func.FuncOp(name, empty, ip=ir.InsertionPoint(builder.module.body))
@@ -103,12 +124,20 @@ class _Body:
         held = tensor.ExtractOp(argument, [], ip=self.at).result
         self.new[value] = self._cast(held, value.type)
 
-    def _storage(self, number: int, type_: ir.Type) -> None:
-        """An argument in whose memory a result is put."""
-        at = len(self.block.arguments)
-        self.block.add_argument(type_, ir.Location.unknown())
-        index = ir.IntegerAttr.get(self.index, number)
-        self.notes[at] = ir.DictAttr.get({"iree.abi.output": index})
+    def store(self, value: ir.Value) -> None:
+        """Make memory for a result an argument."""
+        kind = ir.Type.parse(_STORAGE, self.builder.context)
+        self.storage[value] = self.block.add_argument(kind, ir.Location.unknown())
+
+    def _stored(self, value: ir.Value, here: ir.Value) -> ir.Value:
+        """A result in its memory. What reads it behind this does so there: IREE copies a result that has readers
+        where it is made, and holds both until the function ends.
+        """
+        sizes = ir.DenseI32ArrayAttr.get([1, 0, 1, 0])
+        made = ir.Operation.create(
+            _ALIAS, [here.type], [here, self.storage[value]], {"operandSegmentSizes": sizes}, ip=self.at
+        )
+        return made.result
 
     def _outside(self, type_: ir.Type) -> ir.Type:
         """The type of an argument or result: always a tensor, and no `index`."""
@@ -123,19 +152,27 @@ class _Body:
         """Return values of the program."""
         results = []
         for value in values:
-            here = self._here(value)
+            here = self.new[value]
             if not isinstance(here.type, ir.RankedTensorType):
                 kind = self._outside(here.type)
-                here = tensor.FromElementsOp(kind, [self._cast(here, kind.element_type)], ip=self.at).result
+                scalar = tensor.FromElementsOp(kind, [self._cast(here, kind.element_type)], ip=self.at).result
+                here = self._stored(value, scalar)
             results.append(here)
         func.ReturnOp(results, ip=self.at)
-        for number, result in enumerate(results):
-            self._storage(number, result.type)
         inputs = [argument.type for argument in self.block.arguments]
         kind = ir.FunctionType.get(inputs, [result.type for result in results])
         self.function.attributes["function_type"] = ir.TypeAttr.get(kind)
-        notes = [self.notes.get(at, ir.DictAttr.get({})) for at in range(len(inputs))]
-        self.function.attributes["arg_attrs"] = ir.ArrayAttr.get(notes)
+
+    def known(self, op: ir.Operation) -> bool:
+        """Whether an op before does the same with the same values, as far as can be told: IREE would do it once."""
+        found = fingerprint(op)
+        if found is None:
+            return True
+        read = (*op.operands, *found.captured)
+        key = found.key, tuple(None if value in self.builder.ambient else value for value in read)
+        before = key in self.done
+        self.done.add(key)
+        return before
 
     def put(self, op: ir.Operation, *, barrier: bool = False) -> None:
         """Do an op of the program here."""
@@ -145,6 +182,9 @@ class _Body:
             self._position(op)
         else:
             self._clone(op, barrier)
+        for value in op.results:
+            if value in self.storage and isinstance(value.type, ir.RankedTensorType):
+                self.new[value] = self._stored(value, self.new[value])
 
     def _clone(self, op: ir.Operation, barrier: bool) -> None:
         operands = [self._here(value) for value in op.operands]

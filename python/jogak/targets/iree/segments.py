@@ -29,7 +29,7 @@ from jogak.runtime.program import CollectiveStep, Program
 from jogak.runtime.types import TensorType
 from jogak.targets.distributed.schedule import overlap
 from jogak.targets.iree.cut import Node, crossing, cut, read_outside
-from jogak.targets.iree.functions import FunctionBuilder
+from jogak.targets.iree.functions import FunctionBuilder, unknown_ops
 
 _ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", BARRIER}
 _IGNORED = {"shard.sharding", "shard.get_sharding", "func.return"}
@@ -151,8 +151,26 @@ def segment(module: ir.Module, program: Program) -> Segmented:
     ordered = overlap(reading.steps, results)
     nodes = [_node(step) for step in ordered]
     parts = cut(nodes)
-    builder = FunctionBuilder(module.context, reading.values, reading.numbers, reading.ambient, reading.grid)
-    outside = read_outside(nodes, parts, results)
+    with unknown_ops(module.context):
+        steps, text = _functions(module.context, reading, ordered, parts, read_outside(nodes, parts, results))
+    return Segmented(read, liveness.plan(steps, results), text)
+
+
+def _functions(
+    context: ir.Context,
+    reading: _Reading,
+    ordered: Sequence[OpStep | CollectiveStep],
+    parts: Sequence[Sequence[int]],
+    outside: frozenset[int],
+) -> tuple[list[CallStep | CollectiveStep], str]:
+    """The calls and collectives of a program that is cut, and the module of the functions.
+
+    Args:
+        parts: the numbers of the steps in each part.
+        outside: values that another part than their own reads, or the program returns.
+    """
+    nodes = [_node(step) for step in ordered]
+    builder = FunctionBuilder(context, reading.values, reading.numbers, reading.ambient, reading.grid)
     steps: list[CallStep | CollectiveStep] = []
     for part in parts:
         first = ordered[part[0]]
@@ -162,7 +180,7 @@ def segment(module: ir.Module, program: Program) -> Segmented:
             reads, writes = crossing(nodes, part, outside)
             steps.append(_call(builder, reading, [ordered[number] for number in part], reads, writes))
     run_pipeline(builder.module, LOWERING)
-    return Segmented(read, liveness.plan(steps, results), builder.text())
+    return steps, builder.text()
 
 
 def _node(step: OpStep | CollectiveStep) -> Node:
@@ -182,7 +200,7 @@ def _call(
     builder: FunctionBuilder, reading: _Reading, steps: Sequence[Any], reads: Sequence[int], writes: Sequence[int]
 ) -> CallStep:
     ops = [step.op for step in steps]
-    barriers = [RECOMPUTE_OF in op.attributes for op in ops]
-    name, axes = builder.add(ops, barriers, reads, writes)
+    again = [RECOMPUTE_OF in op.attributes for op in ops]
+    name, axes = builder.add(ops, again, reads, writes)
     types = tuple(reading.cache.type(reading.values[number].type) for number in writes)
     return CallStep(name, axes, types, tuple(reads), tuple(writes), steps[0].location)
