@@ -7,7 +7,6 @@ devices where others gather.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 
 from jogak.sharding.mesh import Mesh
@@ -39,9 +38,9 @@ def permuted(here: Sharding, target: Sharding, mesh: Mesh) -> Iterator[Sharding]
     free = tuple(axis for axis in mesh.axes if axis in able and mesh.sizes[axis] > 1)
     counts = tuple(mesh.size(axes[len(stay) :]) for axes, stay in zip(here.dims, kept, strict=True))
     for dims in _placed(counts, free, mesh):
-        after = replace(here, dims=tuple((*stay, *axes) for stay, axes in zip(kept, dims, strict=True)))
-        if after.dims != here.dims:
-            yield after
+        after = tuple((*stay, *axes) for stay, axes in zip(kept, dims, strict=True))
+        if after != here.dims:
+            yield Sharding(after, here.partial)
 
 
 def _common(axes: Axes, wanted: Axes) -> Axes:

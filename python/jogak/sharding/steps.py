@@ -107,4 +107,4 @@ def divides(here: Sharding, dim: int, axes: tuple[str, ...], shape: tuple[int, .
 
 
 def changed(here: Sharding, dims: dict[int, tuple[str, ...]]) -> Sharding:
-    return replace(here, dims=tuple(dims.get(number, axes) for number, axes in enumerate(here.dims)))
+    return Sharding(tuple(dims.get(number, axes) for number, axes in enumerate(here.dims)), here.partial)

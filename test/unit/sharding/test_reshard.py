@@ -305,6 +305,16 @@ def test_shortcuts_never_cost_more(move):
     assert reshard(source, target, shape, mesh).seconds <= before * (1 + 1e-9)
 
 
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(moves())
+def test_states_that_are_left_alone_lead_nowhere_cheaper(move):
+    mesh, shape, source, target = move
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jogak.sharding.reshard._least", lambda *_: 0.0)
+        expected = route.__wrapped__(source, target, shape, 4, mesh, RingCost(mesh))
+    assert reshard(source, target, shape, mesh) == expected
+
+
 def test_axes_of_different_sizes_change_places_in_parts():
     """As Shardy does it: a part of the larger axis moves, the rest is a permute; no step holds more than before."""
     mesh = Mesh(("x", "y"), (4, 2))
