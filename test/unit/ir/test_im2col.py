@@ -131,11 +131,16 @@ def test_iree_computes_the_same(kind: str, tmp_path: Path) -> None:
         del main_function(module).attributes[name]
     kind_ = main_function(module).attributes["function_type"].value.inputs[2]
     function = main_function(module)
-    types = [*function.attributes["function_type"].value.inputs, kind_]
+    types = [kind_, *function.attributes["function_type"].value.inputs]
     with module.context, ir.Location.unknown():
-        function.regions[0].blocks[0].add_argument(kind_, ir.Location.unknown())
+        block = function.regions[0].blocks[0]
+        block.add_argument(kind_, ir.Location.unknown())
+        for number in reversed(range(len(types) - 1)):  # the memory of the result comes first
+            block.arguments[number + 1].set_type(types[number + 1])
+            block.arguments[number].replace_all_uses_with(block.arguments[number + 1])
+        block.arguments[0].set_type(kind_)
         function.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, [kind_]))
-        notes = [{}, {}, {}, {"iree.abi.output": ir.IntegerAttr.get(ir.IndexType.get(), 0)}]
+        notes = [{"iree.abi.output": ir.IntegerAttr.get(ir.IndexType.get(), 0)}, {}, {}, {}]
         function.attributes["arg_attrs"] = ir.ArrayAttr.get([ir.DictAttr.get(each) for each in notes])
         made = module.operation.get_asm(print_generic_op_form=True, enable_debug_info=False)
     compiled = compile_module(made, BACKENDS["iree"])

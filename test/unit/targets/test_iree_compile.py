@@ -11,6 +11,7 @@ import torch
 
 from jogak.errors import JogakError
 from jogak.ir.context import new_context
+from jogak.ir.pass_manager import run_pipeline
 from jogak.runtime.program import load_program
 from jogak.targets.distributed.rank import mesh as rank_mesh
 from jogak.targets.distributed.rank.errors import RunError
@@ -121,34 +122,64 @@ def test_what_one_function_does_twice_is_behind_a_barrier() -> None:
     assert text.count('"util.optimization_barrier"') == 1
 
 
-PRODUCTS = """
-module {
-  shard.grid @mesh(shape = 1) {jogak.axes = ["x"]}
-  func.func @main(%a: tensor<256x256xf32> {jogak.name = "a"}) -> (tensor<256x256xf32>, tensor<256x256xf32>) {
-    %zero = arith.constant 0.0 : f32
-    %e = tensor.empty() : tensor<256x256xf32>
-    %start = linalg.fill ins(%zero : f32) outs(%e : tensor<256x256xf32>) -> tensor<256x256xf32>
-    %m = linalg.matmul ins(%a, %a : tensor<256x256xf32>, tensor<256x256xf32>)
-      outs(%start : tensor<256x256xf32>) -> tensor<256x256xf32>
-    %n = linalg.matmul ins(%m, %a : tensor<256x256xf32>, tensor<256x256xf32>)
-      outs(%start : tensor<256x256xf32>) -> tensor<256x256xf32>
-    return %m, %n : tensor<256x256xf32>, tensor<256x256xf32>
-  }
-}
-"""
+_KIND = "tensor<256x256xf32>"
+SQUARE = 4 * 256 * 256
+
+
+def products(count: int, returned: str) -> str:
+    """A program that multiplies `%m0` with itself, and what comes out again with `%m0`."""
+    lines = [
+        f"%m{number + 1} = linalg.matmul ins(%m{number}, %m0 : {_KIND}, {_KIND}) outs(%start : {_KIND}) -> {_KIND}"
+        for number in range(count)
+    ]
+    kinds = ", ".join(_KIND for _ in returned.split(","))
+    return f"""
+      module {{
+        shard.grid @mesh(shape = 1) {{jogak.axes = ["x"]}}
+        func.func @main(%m0: {_KIND} {{jogak.name = "a"}}) -> ({kinds}) {{
+          %zero = arith.constant 0.0 : f32
+          %e = tensor.empty() : {_KIND}
+          %start = linalg.fill ins(%zero : f32) outs(%e : {_KIND}) -> {_KIND}
+          {chr(10).join(lines)}
+          return {returned} : {kinds}
+        }}
+      }}"""
+
+
+def run_alone(module: Any, folder: Path, given: torch.Tensor) -> tuple[list[torch.Tensor], int]:
+    """The results of a program of one argument, and the most bytes that IREE gave out."""
+    from jogak.sharding.mesh import Mesh
+
+    Iree().write_module(module, Mesh(("x",), (1,)), folder, "products")
+    program = read_program(folder)
+    functions = read_constants(folder, program, torch.device("cpu"))
+    done = program.main([given.clone()], functions, rank_mesh.Mesh({"x": 1}, (), 0, 1.0))
+    return list(done), functions.peak_bytes
 
 
 def test_a_result_that_is_read_in_its_function_is_held_once(tmp_path: Path) -> None:
-    from jogak.sharding.mesh import Mesh
+    given = torch.randn(256, 256) / 16
+    (square, cube), peak = run_alone(module_of(products(2, "%m1, %m2")), tmp_path, given)
+    torch.testing.assert_close(square, given @ given)
+    torch.testing.assert_close(cube, given @ given @ given)
+    assert peak == 2 * SQUARE
 
-    Iree().write_module(module_of(PRODUCTS), Mesh(("x",), (1,)), tmp_path, "two products")
-    program = read_program(tmp_path)
-    functions = read_constants(tmp_path, program, torch.device("cpu"))
-    given = torch.randn(256, 256)
-    square, cube = program.main([given.clone()], functions, rank_mesh.Mesh({"x": 1}, (), 0, 1.0))
-    torch.testing.assert_close(square, given @ given, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(cube, given @ given @ given, rtol=1e-4, atol=1e-2)
-    assert functions.peak_bytes == 2 * 4 * 256 * 256
+
+PLAN = "builtin.module(func.func(linalg-generalize-named-ops),jogak-recognize-fills,jogak-plan-memory)"
+
+
+def test_functions_are_cut_where_the_plan_has_less_memory(tmp_path: Path) -> None:
+    given = torch.randn(256, 256) / 16
+    module = module_of(products(4, "%m4"))
+    whole = segment(module, load_program(module))
+    run_pipeline(module, PLAN)
+    program = load_program(module)
+    assert program.arena is not None
+    assert program.arena.size == 3 * SQUARE
+    assert len(whole.steps) == 1
+    (made,), peak = run_alone(module, tmp_path, given)
+    torch.testing.assert_close(made, given @ given @ given @ given @ given)
+    assert peak == 2 * SQUARE  # the argument is not IREE's
 
 
 def test_another_module_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,10 @@ CACHE = "JOGAK_CACHE"
 """Environment variable with the folder of compiled modules; `off` for none."""
 _HINT = "pip install 'jogak[iree]'"
 _COMMON = ("--iree-input-demote-f64-to-f32=false",)
+_TO_STREAM = "--compile-to=stream"
+"""Up to where IREE has decided which ops run together and where their values lie."""
+_FUNCTION = "util.func public @"
+_ALLOCATED = re.compile(r"stream\.resource\.alloca .*\{%c(\d+)\} =>")
 _SHOWN = 6
 
 
@@ -48,8 +53,26 @@ def compile_module(text: str, backend: Backend) -> bytes:
     Raises:
         JogakError: IREE is not installed, or cannot compile it.
     """
+    return _kept(text, [*backend.flags, *_COMMON, *shlex.split(os.environ.get(FLAGS, ""))])
+
+
+def transients(text: str, backend: Backend) -> list[int]:
+    """The bytes that IREE takes for the intermediate values of each function while it runs.
+
+    Args:
+        text: MLIR.
+
+    Raises:
+        JogakError: IREE is not installed, or cannot read the module.
+    """
+    flags = [*backend.flags, *_COMMON, *shlex.split(os.environ.get(FLAGS, "")), _TO_STREAM]
+    functions = _kept(text, flags).decode().split(_FUNCTION)[1:]
+    return [sum(map(int, _ALLOCATED.findall(each))) for each in functions]
+
+
+def _kept(text: str, flags: list[str]) -> bytes:
+    """What `iree-compile` makes of a module, from the cache where it is there."""
     found = require_compiler()
-    flags = [*backend.flags, *_COMMON, *shlex.split(os.environ.get(FLAGS, ""))]
     key = "\n".join([found, _machine() if "--iree-llvmcpu-target-cpu=host" in flags else "", *flags, text])
     path = _cached(hashlib.sha256(key.encode()).hexdigest())
     if path is not None and path.is_file():

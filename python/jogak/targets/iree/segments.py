@@ -7,8 +7,10 @@ function that reads them. Scalars between functions travel in tensors of rank 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from torch_mlir import ir
@@ -20,8 +22,10 @@ from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.permute import is_outgoing
 from jogak.ir.pipelines import LOWERING
-from jogak.ir.structured import region_ops
-from jogak.memory.attributes import RECOMPUTE_OF
+from jogak.ir.structured import is_view, region_ops
+from jogak.memory.attributes import ARENA, RECOMPUTE_OF
+from jogak.memory.reading import bytes_of
+from jogak.memory.tape import padded
 from jogak.runtime import liveness
 from jogak.runtime.attributes import Cache
 from jogak.runtime.grid import Grid, read_collective, read_mesh
@@ -30,11 +34,16 @@ from jogak.runtime.types import TensorType
 from jogak.targets.distributed.schedule import overlap
 from jogak.targets.iree.cut import Node, crossing, cut, read_outside
 from jogak.targets.iree.functions import FunctionBuilder, unknown_ops
+from jogak.targets.iree.memory import Memory, refine
 
 _ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", BARRIER}
 _IGNORED = {"shard.sharding", "shard.get_sharding", "func.return"}
 _AMBIENT = {"arith.constant", "tensor.empty", "linalg.fill", "shard.process_multi_index", "shard.process_linear_index"}
 """Ops that every function repeats where their operands are such too."""
+Measure = Callable[[str], Sequence[int]]
+"""The bytes of intermediate values in each function of a module."""
+_ROUNDS = 4
+"""How often functions are cut by what the compiler says that they take."""
 _LOCAL = {"shard.all_slice", "shard.process_multi_index", "shard.process_linear_index", "shard.grid_shape"}
 
 
@@ -102,17 +111,24 @@ class _Reading:
     def read(self, op: ir.Operation) -> None:
         if op.name in _IGNORED:
             return
-        if op.name in _ALIASES or is_outgoing(op):
+        if op.name in _ALIASES or is_outgoing(op) or self._is_local_view(op):
             for result, operand in zip(op.results, op.operands, strict=False):
                 self._alias(result, operand)
         elif op.name in _AMBIENT and all(value in self.ambient for value in op.operands):
             self.ambient.update(op.results)
-        elif op.name.startswith("shard.") and op.name not in _LOCAL:
+        elif _is_collective(op):
             self.steps.append(read_collective(op, self.grid, self.cache, self.numbers, self.define))
         else:
             operands = tuple(dict.fromkeys(self.numbers[value] for value in self._reads(op)))
             results = tuple(self.define(result) for result in op.results)
             self.steps.append(OpStep(op, operands, results, str(source_location(op.location))))
+
+    def _is_local_view(self, op: ir.Operation) -> bool:
+        """Whether each function that reads the result takes that view itself, so that one of the two is passed."""
+        if not is_view(op) or op.operands[0] not in self.numbers:
+            return False
+        readers = [use.owner for use in op.results[0].uses]
+        return not any(_is_collective(each) or each.name == "func.return" for each in readers)
 
     def _alias(self, result: ir.Value, operand: ir.Value) -> None:
         if operand in self.ambient:
@@ -125,12 +141,18 @@ class _Reading:
             yield from (value for value in inner.operands if value in self.numbers)
 
 
-def segment(module: ir.Module, program: Program) -> Segmented:
+def _is_collective(op: ir.Operation) -> bool:
+    return bool(op.name.startswith("shard.")) and op.name not in _LOCAL and op.name not in _ALIASES | _IGNORED
+
+
+def segment(module: ir.Module, program: Program, measure: Measure | None = None) -> Segmented:
     """Cut the program of a device.
 
     Args:
         module: with `@main`; it is not changed.
         program: the same, read.
+        measure: what a compiler takes for functions, which are cut so that they keep to the planned memory; None to
+            cut them without.
 
     Raises:
         JogakError: a result of the program is a constant, or an op cannot be read or lowered.
@@ -152,8 +174,66 @@ def segment(module: ir.Module, program: Program) -> Segmented:
     nodes = [_node(step) for step in ordered]
     parts = cut(nodes)
     with unknown_ops(module.context):
-        steps, text = _functions(module.context, reading, ordered, parts, read_outside(nodes, parts, results))
+        if measure is not None and ARENA in main.attributes:
+            limit = ir.IntegerAttr(main.attributes[ARENA]).value
+            memory = _memory(reading, read, ordered, limit)
+            parts = _fitting(module.context, reading, ordered, parts, memory, results, measure)
+        outside = read_outside(nodes, parts, results)
+        steps, text = _functions(module.context, reading, ordered, parts, outside)
     return Segmented(read, liveness.plan(steps, results), text)
+
+
+def _memory(reading: _Reading, program: Program, ordered: Sequence[OpStep | CollectiveStep], limit: int) -> Memory:
+    updated = {each.updates for each in program.results}
+    kept = {each.value for number, each in enumerate(program.arguments) if number not in updated}
+    return Memory(
+        sizes={number: padded(bytes_of(value)) for number, value in enumerate(reading.values)},
+        arguments=[each.value for each in program.arguments],
+        kept=frozenset(kept.union(each.value for each in program.results)),
+        fused=frozenset(_fused(ordered)),
+        limit=limit,
+    )
+
+
+def _fused(ordered: Sequence[OpStep | CollectiveStep]) -> Iterator[int]:
+    """The values that IREE has in registers only: those that just the next step reads, element by element."""
+    readers = Counter(value for step in ordered for value in step.operands)
+    for step, after in pairwise(ordered):
+        if isinstance(step, OpStep) and isinstance(after, OpStep) and _is_elementwise(after.op):
+            same = {value for value in after.op.operands if value.owner == step.op}
+            if step.op.name == "linalg.generic" and len(same) == 1 and readers[step.results[0]] == 1:
+                yield step.results[0]
+
+
+def _is_elementwise(op: ir.Operation) -> bool:
+    """Whether an op has no loop that reduces."""
+    return op.name == "linalg.generic" and all("parallel" in str(each) for each in op.attributes["iterator_types"])
+
+
+def _fitting(
+    context: ir.Context,
+    reading: _Reading,
+    ordered: Sequence[OpStep | CollectiveStep],
+    parts: list[list[int]],
+    memory: Memory,
+    results: Sequence[int],
+    measure: Measure,
+) -> list[list[int]]:
+    """The parts, cut further where what the compiler takes for a function is too much."""
+    nodes = [_node(step) for step in ordered]
+    known: dict[tuple[int, ...], int] = {}
+    for _ in range(_ROUNDS):
+        functions = [tuple(part) for part in parts if not nodes[part[0]].communicates]
+        new = [part for part in functions if part not in known]
+        outside = read_outside(nodes, parts, results)
+        text = _functions(context, reading, ordered, new, outside)[1]
+        known.update(zip(new, measure(text), strict=True))
+        taken = {at: known[tuple(part)] for at, part in enumerate(parts) if tuple(part) in known}
+        refined = refine(nodes, parts, memory, taken)
+        if refined == parts:
+            break
+        parts = refined
+    return parts
 
 
 def _functions(

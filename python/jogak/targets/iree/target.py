@@ -23,7 +23,7 @@ from jogak.targets.distributed.execute import execute
 from jogak.targets.distributed.folder import title_of, write_runtime
 from jogak.targets.distributed.rank.step import DEVICE
 from jogak.targets.iree.backend import BACKENDS
-from jogak.targets.iree.compiler import compile_module, require_compiler
+from jogak.targets.iree.compiler import compile_module, require_compiler, transients
 from jogak.targets.iree.program import MODULE, write_program
 from jogak.targets.iree.segments import segment
 from jogak.targets.target import Execution, Request
@@ -82,7 +82,7 @@ class Iree:
             JogakError: IREE is not installed, or cannot compile an op.
         """
         require_compiler()
-        cut = segment(module, load_program(module))
+        cut = segment(module, load_program(module), lambda text: transients(text, self.backend))
         compiled = compile_module(cut.text, self.backend)
         text = write_program(cut, mesh, hashlib.sha256(compiled).hexdigest(), title)
         folder.mkdir(parents=True, exist_ok=True)
