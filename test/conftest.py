@@ -13,6 +13,8 @@ from hypothesis import settings
 from torch_mlir import ir
 
 from jogak.ir.context import new_context, parse_module
+from jogak.targets.distributed import launch
+from jogak.testing.forked import forked
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +32,12 @@ def root() -> Path:
 def parse() -> Callable[[str], ir.Module]:
     """Reads MLIR text in a context of its own."""
     return lambda text: parse_module(text, new_context())
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks are forks of one process instead of torchrun's, for tests of what they compute."""
+    monkeypatch.setattr(launch, "torchrun", forked)
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def run(folder: Path, values: dict[str, Tensor], steps: int) -> dict[str, Tensor
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_ranks")
 def test_a_run_goes_on_on_another_mesh(tmp_path: Path) -> None:
     """Checkpoints hold shares; what reads them, on this mesh or another or as a state_dict, gets the model's order."""
     four = written(tmp_path / "four", "data=2,model=2", [*MEGATRON[FUSED], *ROWS, "role:input=[data, _]"])

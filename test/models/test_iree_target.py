@@ -20,6 +20,7 @@ pytest.importorskip("iree.runtime", reason="the extra [iree] is not installed")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_ranks")
 @pytest.mark.parametrize("name", ["gpt2-data", "gpt2-megatron", "llama", "moe", "resnet-4"])
 def test_ten_steps_equal_eager(tmp_path: Path, name: str) -> None:
     # IREE computes in f32, in which a ResNet's losses run apart at a larger rate.

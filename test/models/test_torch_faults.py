@@ -55,6 +55,7 @@ def losses(folder: Path, processes: int, work: Path, *words: str) -> list[float]
     return found
 
 
+@pytest.mark.usefixtures("forked_ranks")
 @pytest.mark.parametrize("grows", [False, True], ids=["4 to 2", "2 to 4"])
 def test_a_run_goes_on_on_another_mesh(folder: Path, tmp_path: Path, grows: bool) -> None:
     two, four = (compiled(tmp_path / "other", "data=2", BATCH), 2), (folder, 4)

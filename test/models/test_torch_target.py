@@ -19,8 +19,9 @@ from jogak.targets.target import Request
 from jogak.targets.torch.target import Torch
 from jogak.testing.training import TRAININGS, started, ten_steps
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_ranks")]
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_ten_steps_equal_eager(tmp_path: Path, name: str) -> None:
     # In f32 one rounding that switches a ReLU or a maximum sends the losses of a ResNet apart after five steps.
@@ -42,7 +43,6 @@ def searched(made: Path, mesh: str) -> Path:
     return made
 
 
-@pytest.mark.slow
 def test_padded_pieces_run_and_go_on_on_another_mesh(tmp_path: Path) -> None:
     four = searched(tmp_path / "four", "data=4")
     manifest = load_manifest(four)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from jogak.ingress.reference import run_reference
 from jogak.report.manifest import load_manifest
 from jogak.report.output import write_output
 from jogak.runtime.values import load_values
+from jogak.targets.distributed import launch
 from jogak.targets.target import Execution, Request, Target
 
 STEPS = 10
@@ -108,9 +108,7 @@ def _eager(manifest: Mapping[str, Any], values: dict[str, torch.Tensor], dtype: 
 
 def started(folder: Path, processes: int, *arguments: str) -> list[float]:
     """The losses that `torchrun run.py` prints."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [*torchrun, str(folder / "run.py"), *arguments], capture_output=True, text=True, timeout=300, check=False
-    )
+    words = launch.command(folder, processes, arguments)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return [float(line.split()[3]) for line in done.stdout.splitlines() if line.startswith("step ")]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jogak.targets.distributed.launch import finish, torchrun
+from jogak.targets.distributed.launch import finish
+from jogak.testing.forked import forked
 
 _SCRIPT = """
 import torch, torch.distributed as dist
@@ -79,4 +80,4 @@ dist.destroy_process_group()
 def test_messages_do_what_collectives_do(processes: int, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
     script.write_text(_SCRIPT)
-    finish(torchrun(processes, str(script)), tmp_path, 60.0)  # raises where a rank fails
+    finish(forked(processes, str(script)), tmp_path, 60.0)  # raises where a rank fails
