@@ -12,7 +12,6 @@ from jogak.runtime.spec import ConvolutionSpec, KernelSpec, LinalgSpec, RegionSp
 from jogak.runtime.types import Precision
 
 
-@cache
 def build(spec: KernelSpec, precision: Precision | None = None) -> fx.GraphModule:
     """The kernel of an op: tensors in the order of the spec's tensor operands, then the captured ones.
 
@@ -21,6 +20,11 @@ def build(spec: KernelSpec, precision: Precision | None = None) -> fx.GraphModul
     Raises:
         JogakError: the op, an element type or an op in the region cannot be lowered.
     """
+    return _built(spec, precision)
+
+
+@cache
+def _built(spec: KernelSpec, precision: Precision | None) -> fx.GraphModule:
     if isinstance(spec, ConvolutionSpec):
         kernel = margins.rewrite(build(spec.spec, precision), spec, precision)
         assert kernel is not None, "made only where it can be written"

@@ -8,6 +8,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -108,16 +109,19 @@ def source_of(
     Raises:
         JogakError: it calls something that is not part of torch.
     """
-    return _source(kernel, prepared(kernel, types, precision, donated)[0])
+    return _source(kernel, prepared(kernel, tuple(types), precision, donated)[0])
 
 
+@cache
 def prepared(
     kernel: fx.GraphModule,
-    types: Sequence[TensorType],
+    types: tuple[TensorType, ...],
     precision: Precision | None,
     donated: frozenset[int] = frozenset(),
 ) -> tuple[fx.Graph, bool]:
     """The graph of a kernel as it is written, and whether its shapes are known, so that memory is reused.
+
+    The pass that counts scratch memory asks first, whoever writes the program again: nobody changes the graph.
 
     Args:
         types: of its inputs.
