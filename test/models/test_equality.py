@@ -8,9 +8,9 @@ from jogak.testing.equality import Case, check
 
 TINY = {
     "mlp": "zoo:mlp?layers=3&width=32&features=16&classes=8&batch=16",
-    "gpt2": "zoo:gpt2?layers=2&heads=8&width=64&vocab=96&context=16&sequence=16&batch=8",
+    "gpt2": "zoo:gpt2?layers=1&heads=8&width=64&vocab=96&context=16&sequence=16&batch=8",
     "llama": "zoo:llama?layers=2&heads=8&kv_heads=4&width=64&hidden=96&vocab=96&sequence=16&batch=8",
-    "fused": "zoo:llama?layers=2&heads=8&kv_heads=4&width=64&hidden=96&vocab=96&sequence=16&batch=8&fused=true",
+    "fused": "zoo:llama?layers=1&heads=8&kv_heads=4&width=64&hidden=96&vocab=96&sequence=16&batch=8&fused=true",
     "bert": "zoo:bert?layers=1&heads=8&width=64&vocab=96&context=16&sequence=16&batch=8",
     "vit": "zoo:vit?layers=1&heads=8&width=64&image=32&patch=8&classes=16&batch=8",
     "resnet": "zoo:resnet?depth=18&width=8&image=32&classes=16&batch=8",
