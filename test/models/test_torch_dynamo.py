@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from jogak.errors import JogakError
 from jogak.targets.distributed.launch import environment
 from jogak.targets.torch import resident
 from jogak.targets.torch.dynamo import backend
+from jogak.testing.forked import forked
 
 MEGATRON = {"x": "[_, _]", "first.weight": "[model, _]", "second.weight": "[_, model]"}
 
@@ -110,8 +110,9 @@ def test_every_rank_gets_whole_outputs(tmp_path: Path) -> None:
         "equal('data=4', {'x': '[data, _]'})\n",  # 6 rows on 4 devices: padded
         encoding="utf-8",
     )
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", str(script)]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        forked(4, str(script)), env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

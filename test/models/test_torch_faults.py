@@ -16,6 +16,7 @@ from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.report.output import write_output
 from jogak.targets.distributed.launch import command, environment, finish, torchrun
 from jogak.testing.faults import hit
+from jogak.testing.forked import forked
 
 MLP = "zoo:mlp?layers=2&width=16&features=8&classes=4&batch=8"
 BATCH = (("x=[data, _]", "test"), ("target=[data]", "test"))
@@ -100,7 +101,7 @@ assert all(one == third and abs(one - other) < 1e-5 for one, other, third in los
 def test_a_script_runs_several_programs(tmp_path: Path) -> None:
     plans = compiled(tmp_path / "a", "data=2", BATCH), compiled(tmp_path / "b", "data=2", ())
     (tmp_path / "script.py").write_text(SEVERAL, encoding="utf-8")
-    assert finish(torchrun(2, str(tmp_path / "script.py"), *map(str, plans)), tmp_path, 120.0) == ""
+    assert finish(forked(2, str(tmp_path / "script.py"), *map(str, plans)), tmp_path, 120.0) == ""
 
 
 def test_a_missing_weight_file_is_named(folder: Path, tmp_path: Path) -> None:
