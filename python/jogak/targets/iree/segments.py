@@ -7,7 +7,6 @@ function that reads them. Scalars between functions travel in tensors of rank 0.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -34,6 +33,7 @@ from jogak.runtime.types import TensorType
 from jogak.targets.distributed.schedule import overlap
 from jogak.targets.iree.cut import Node, crossing, cut, read_outside
 from jogak.targets.iree.functions import FunctionBuilder, unknown_ops
+from jogak.targets.iree.fusion import in_registers
 from jogak.targets.iree.memory import Memory, refine
 
 _ALIASES = {"shard.shard", "builtin.unrealized_conversion_cast", BARRIER}
@@ -190,24 +190,17 @@ def _memory(reading: _Reading, program: Program, ordered: Sequence[OpStep | Coll
         sizes={number: padded(bytes_of(value)) for number, value in enumerate(reading.values)},
         arguments=[each.value for each in program.arguments],
         kept=frozenset(kept.union(each.value for each in program.results)),
-        fused=frozenset(_fused(ordered)),
+        fused=frozenset(_fused(reading, ordered)),
         limit=limit,
     )
 
 
-def _fused(ordered: Sequence[OpStep | CollectiveStep]) -> Iterator[int]:
-    """The values that IREE has in registers only: those that just the next step reads, element by element."""
-    readers = Counter(value for step in ordered for value in step.operands)
+def _fused(reading: _Reading, ordered: Sequence[OpStep | CollectiveStep]) -> Iterator[int]:
     for step, after in pairwise(ordered):
-        if isinstance(step, OpStep) and isinstance(after, OpStep) and _is_elementwise(after.op):
-            same = {value for value in after.op.operands if value.owner == step.op}
-            if step.op.name == "linalg.generic" and len(same) == 1 and readers[step.results[0]] == 1:
-                yield step.results[0]
-
-
-def _is_elementwise(op: ir.Operation) -> bool:
-    """Whether an op has no loop that reduces."""
-    return op.name == "linalg.generic" and all("parallel" in str(each) for each in op.attributes["iterator_types"])
+        if isinstance(step, OpStep) and isinstance(after, OpStep):
+            value = in_registers(step.op, after.op)
+            if value is not None:
+                yield reading.numbers[value]
 
 
 def _fitting(

@@ -12,9 +12,7 @@ from torch import Tensor
 from jogak.errors import JogakError
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.module import main_function
-from jogak.ir.rewrite.im2col import copied_bytes
-from jogak.memory.reading import bytes_of
-from jogak.memory.tape import padded
+from jogak.memory.reading import read_tape
 from jogak.report.manifest import file_of
 from jogak.report.output import write_text
 from jogak.runtime.program import load_program
@@ -24,6 +22,7 @@ from jogak.targets.distributed.folder import title_of, write_runtime
 from jogak.targets.distributed.rank.step import DEVICE
 from jogak.targets.iree.backend import BACKENDS
 from jogak.targets.iree.compiler import compile_module, require_compiler, transients
+from jogak.targets.iree.fusion import allocated
 from jogak.targets.iree.program import MODULE, write_program
 from jogak.targets.iree.segments import segment
 from jogak.targets.target import Execution, Request
@@ -58,13 +57,11 @@ class Iree:
         require_compiler()
 
     def allocations(self, module: ir.Module) -> Mapping[ir.Operation, int]:
-        """The result of an op and the matrices that it becomes a product of.
+        """Every result, since IREE writes none over an operand, and the matrices that an op becomes a product of.
 
-        What else IREE holds inside a function, and in which order, it decides itself.
+        Where functions are cut keeps what IREE holds in one of them to the plan.
         """
-        ops = [op.operation for op in main_function(module).regions[0].blocks[0].operations]
-        copied = [(op, copied_bytes(op)) for op in ops]
-        return {op: size + sum(padded(bytes_of(value)) for value in op.results) for op, size in copied if size}
+        return dict(allocated(read_tape(main_function(module).operation).ops))
 
     def write(self, made: Compilation, folder: Path) -> None:
         """Cut, compile, and write the program of a device.
