@@ -38,7 +38,7 @@ class Folding:
         stands: for each node the node that stands for it, itself where it is alone or the first of its kind.
         argument_stands: for each argument, by position, the value of the argument that stands for it.
         partial: for each value whether an op may leave it as a partial sum.
-        kept: for each value whether how it is kept is a decision of its own.
+        kept: for each value whether how it is kept is a decision of its own, made once for all that use it.
         updating: for each node whether it is part of the optimizer's update.
         late: for each value whether only such nodes use it: what brings it to them can wait while others compute.
     """
@@ -121,7 +121,7 @@ class _Classes:
         kept = []
         for value, left in zip(node.results, leaves, strict=True):
             partial[value] = left
-            if (left and self.users[value] > 1) or value in self.marks:
+            if self.users[value] > 1 or value in self.marks:
                 self.kept[value] = True
                 kept.append((value - node.results[0], self.marks.get(value)))
         read = tuple(map(self._read.__getitem__, operands))

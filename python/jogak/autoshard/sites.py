@@ -1,4 +1,4 @@
-"""The decisions of a program: one site for every op, every argument, and every partial result that several ops use.
+"""The decisions of a program: one site for every op, every argument, and every result that several ops use.
 
 Sites and links are plain data, made from the program's `Graph` and its `Folding` alone: what has to be decided
 together, before it is known what anything costs. With folded layers they are made once for all layers alike.
@@ -58,7 +58,7 @@ class OpSite:
 
 @dataclass(frozen=True)
 class StoredSite:
-    """How one value is kept: an argument, or a partial result that several ops use.
+    """How one value is kept: an argument, or a result that several ops use.
 
     Attributes:
         value: its number.

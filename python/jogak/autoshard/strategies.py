@@ -57,9 +57,10 @@ def operands_of(rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh, posi
 def kept_of(
     rule: OpShardingRule, through: tuple[int, ...], mesh: Mesh, number: int, shape: tuple[int, ...]
 ) -> tuple[Sharding, ...]:
-    """Where a partial result of an op can be kept."""
+    """How a result of an op can be kept for its users: as it is made, completed, or split in any other way."""
     made = dict.fromkeys(results_of(rule, through, mesh, number))
-    return tuple(dict.fromkeys(each for sharding in made for each in completions(sharding, shape, mesh)))
+    completed = (each for sharding in made for each in completions(sharding, shape, mesh))
+    return tuple(dict.fromkeys([*completed, *placements(shape, mesh)]))
 
 
 def _is_possible(rule: OpShardingRule, strategy: Strategy, mesh: Mesh) -> bool:

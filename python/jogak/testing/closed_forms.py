@@ -134,6 +134,7 @@ WHY: Mapping[str, str] = {
     "A4": _BUCKET,
     "A8": _BUCKET,
     "A3": "Alpa forbids gathers here; a gather of the batch for the second layer is cheaper than its all-reduce",
+    "A16": "what follows the last product of a layer stays split until all that need the whole share one gather",
     "A9": "Alpa wants the output whole and forbids gathers; without that, splitting the batch costs nothing",
 }
 """Where our number is not the published one, the reason."""

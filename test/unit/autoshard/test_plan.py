@@ -143,6 +143,32 @@ def test_memory_limit_is_kept_or_refused(priced, seed):
     assert "devices" in hint
 
 
+def test_what_several_ops_need_is_brought_there_once(priced):
+    """Three products need all rows, each for its columns: the rows are gathered, and paid for, once."""
+    graph = Graph()
+    rows = graph.add_value((4, 16), "f32", "x")
+    arguments, results = [rows], []
+    made = graph.add_value((4, 16), "f32", producer=0)
+    graph.nodes.append(Node(0, "linalg.generic", unary_rule(4, 16), (rows,), (made,), flops=64.0))
+    for number in range(3):
+        arguments.append(graph.add_value((16, 256), "f32", f"w{number}"))
+        results.append(graph.add_value((4, 256), "f32", producer=1 + number))
+        node = Node(1 + number, "linalg.generic", product_rule(4, 256, 16), (made, arguments[-1]), (results[-1],))
+        graph.nodes.append(replace(node, flops=2.0 * 4 * 256 * 16))
+    graph.arguments, graph.results = tuple(arguments), tuple(results)
+    split = DimSpec(("data",))
+    seeds = [Seed(rows, (split, DimSpec()), 0, "test")]
+    seeds += [Seed(weight, (DimSpec(), split), 0, "test") for weight in arguments[1:]]
+    cost = priced("data=4")
+    model, outcome, plan = search_plan(graph, cost, seeds)
+    assert plan is not None
+    assert plan.shardings[rows].dims == (("data",), ())
+    assert plan.shardings[made].dims == ((), ())
+    assert [plan.shardings[each].dims for each in results] == [((), ("data",))] * 3
+    gathered = cost.collective("all_gather", ("data",), 4 * 16 * 4)
+    assert model.price(outcome.choice).exposed == pytest.approx(gathered)
+
+
 def test_constraints_hold(priced):
     graph = chain(3, 4)
     seeds = [
