@@ -29,7 +29,7 @@ from jogak.memory.offsets import place
 from jogak.memory.reading import read_tape
 from jogak.memory.split import fit_split
 from jogak.memory.tape import Tape
-from jogak.partition.prices import op_seconds
+from jogak.partition.prices import Prices
 from jogak.runtime.program import load_program
 from jogak.runtime.simulator import simulate
 from jogak.runtime.values import drawn_values
@@ -79,7 +79,7 @@ def tape_of(made: Compilation) -> Tape:
     """The tape of a compiled program, priced by its cost model."""
     assert made.device is not None
     function = main_function(made.device).operation
-    return read_tape(function, lambda op: op_seconds(op, made.mesh, made.cost)).tape
+    return read_tape(function, Prices(made.cost).seconds).tape
 
 
 def budgets(tape: Tape) -> Iterator[tuple[float, int]]:
@@ -113,7 +113,7 @@ def fitted(made: Compilation, budget: int) -> tuple[Tape, Fit]:
     assert made.device is not None
     copy = made.device.operation.clone()
     function = main_function(copy).operation
-    reading = read_tape(function, lambda op: op_seconds(op, made.mesh, made.cost))
+    reading = read_tape(function, Prices(made.cost).seconds)
     reading, found = fit_split(function, reading, lambda tape, seconds: fit(tape, budget, time_limit=seconds), 20)
     return reading.tape, found
 

@@ -17,7 +17,7 @@ from jogak.memory.emit import emit_sequence, sink_constants
 from jogak.memory.limits import budget_of, does_not_fit
 from jogak.memory.offsets import place, tightened, write_offsets
 from jogak.memory.reading import Seconds, read_tape
-from jogak.partition.prices import op_seconds
+from jogak.partition.prices import Prices
 from jogak.plugin import Pass
 from jogak.registry import active_registry
 from jogak.sharding.mesh import Mesh
@@ -82,7 +82,7 @@ class Rematerialize(Pass):
         mesh = find_mesh(module) or Mesh(("device",), (1,))
         cost = cost_model(self.cost_model, machine, mesh, active_registry())
         for function in functions(module):
-            self._fit(function, mesh, machine.device.memory_bytes, lambda op: op_seconds(op, mesh, cost))
+            self._fit(function, mesh, machine.device.memory_bytes, Prices(cost).seconds)
 
     def _fit(self, function: ir.Operation, mesh: Mesh, machine_bytes: int, seconds: Seconds) -> None:
         from jogak.memory.fit import fit, fit_least  # its solvers take a second to load

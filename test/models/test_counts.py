@@ -9,7 +9,6 @@ import pytest
 from jogak.testing.counts import CHECKS, FOUND, Check, Found, counts_of, find, measure
 
 MACHINES = Path(__file__).resolve().parents[2] / "bench" / "machines"
-AS_PUBLISHED = [each for each in FOUND if each.name.startswith(("C2", "C6"))]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
@@ -23,8 +22,11 @@ def test_count_is_as_published(check: Check) -> None:
 @pytest.mark.parametrize(
     "check", [each for each in FOUND if each.name.startswith(("C2", "C6"))], ids=lambda each: each.name
 )
-def test_published_collectives_are_found(check: Found) -> None:
+def test_published_collectives_or_cheaper_ones_are_found(check: Found) -> None:
     verdict, cost = find(check, MACHINES)
     assert verdict.error <= 1e-5
-    assert counts_of(verdict) == check.expected
-    assert cost <= check.cost * 1.001
+    assert verdict.promised == verdict.counted
+    if counts_of(verdict) == check.known:
+        assert cost <= check.cost * 1.001
+    else:
+        assert cost < check.cost

@@ -18,9 +18,9 @@ from jogak.memory.fit import fit
 from jogak.memory.offsets import place
 from jogak.memory.reading import read_tape
 from jogak.memory.split import fit_split
-from jogak.partition.prices import op_seconds
+from jogak.partition.prices import Prices
 from jogak.registry import Registry
-from jogak.report.promise import promise
+from jogak.report.promise import step_seconds
 from jogak.sharding.mesh import Mesh
 
 _SECONDS = 2.0
@@ -59,12 +59,13 @@ def realize(
     partitioned = Partitioned(module.operation.clone(), told)
     function = main_function(module).operation
     cost = priced(require_mesh(module))
-    reading = read_tape(function, lambda op: op_seconds(op, cost.mesh, cost))
-    peak, step = place(reading.tape).arena, promise(function, cost.mesh, cost).step_time_s
+    prices = Prices(cost)
+    reading = read_tape(function, prices.seconds)
+    peak, step = place(reading.tape).arena, step_seconds(function, prices)
     with function.context:
         reading, plan = fit_split(
             function, reading, lambda t, seconds: fit(t, limit, time_limit=seconds, improve=_IMPROVE), _SECONDS
         )
         emit_sequence(function, reading, plan.sequence)
-    added = promise(function, cost.mesh, cost).step_time_s - step
+    added = step_seconds(function, prices) - step
     return Measured(step, added, peak, plan.fits), partitioned

@@ -5,14 +5,17 @@ The search's final plans, recomputation, the promise and every report take their
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch_mlir import ir
 
 from jogak.cost.collectives import PERMUTE
+from jogak.cost.kernel import Arithmetic
 from jogak.cost.machine import computing_element
 from jogak.cost.model import CostModel
+from jogak.ir.fingerprint import fingerprint
 from jogak.ir.grid import axis_lists
 from jogak.ir.permute import is_permute
 from jogak.ir.structured import Structured, arithmetic_of, element_of, is_tensor, is_view, shape_of
@@ -79,32 +82,60 @@ def seconds_of(collective: Collective, cost: CostModel) -> float:
     return cost.collective(kind, collective.axes, collective.bytes)
 
 
-def _element(op: ir.Operation) -> str:
-    """The element type that an op computes in."""
+class Prices:
+    """What ops of per-device programs of one context cost. Ops that are built alike are read once."""
+
+    def __init__(self, cost: CostModel) -> None:
+        self.cost = cost
+        self._known: dict[Hashable, _Said] = {}
+        self._bytes: dict[ir.Type, int] = {}
+
+    def seconds(self, op: ir.Operation) -> float:
+        """Seconds of an op: of its kernel, or of its collective."""
+        collective = as_collective(op, self.cost.mesh)
+        return self.kernel(op) if collective is None else seconds_of(collective, self.cost)
+
+    def kernel(self, op: ir.Operation) -> float:
+        """Seconds of the kernel of an op; 0 where it has none."""
+        if op.name in _FREE or is_view(op) or op.name.startswith("shard.") or (op.results and is_free(op.results[0])):
+            return 0.0
+        # What every device makes for itself (an empty tensor, a constant fill) is part of the kernel that uses it.
+        read = dict.fromkeys(value for value in tensor_operands(op) if not is_free(value))
+        said = self._said(op)
+        return self.cost.kernel(
+            said.element, said.flops, sum(map(self._bytes_of, [*read, *op.results])), said.arithmetic
+        )
+
+    def flops(self, op: ir.Operation) -> float:
+        """Arithmetic operations of an op."""
+        return self._said(op).flops if op.name == "linalg.generic" else 0.0
+
+    def _said(self, op: ir.Operation) -> _Said:
+        found = fingerprint(op) if op.name == "linalg.generic" else None
+        if found is None:
+            return _read(op)
+        if found.key not in self._known:
+            self._known[found.key] = _read(op)
+        return self._known[found.key]
+
+    def _bytes_of(self, value: ir.Value) -> int:
+        type_ = value.type
+        if type_ not in self._bytes:
+            self._bytes[type_] = bytes_of(value)
+        return self._bytes[type_]
+
+
+class _Said(NamedTuple):
+    """What an op says about its kernel: the element type that it computes in, operations, and those of an iteration."""
+
+    element: str
+    flops: float
+    arithmetic: Arithmetic
+
+
+def _read(op: ir.Operation) -> _Said:
     inputs = list(op.operands)[: len(op.operands) - len(op.results)] if op.name == "linalg.generic" else op.operands
-    return computing_element(
+    element = computing_element(
         [element_of(value) for value in inputs if is_tensor(value)], [element_of(result) for result in op.results]
     )
-
-
-def flops_of(op: ir.Operation) -> float:
-    """Arithmetic operations of an op."""
-    return Structured(op).flops if op.name == "linalg.generic" else 0.0
-
-
-def kernel_seconds(op: ir.Operation, cost: CostModel) -> float:
-    """Seconds of the kernel of an op; 0 where it has none."""
-    if op.name in _FREE or is_view(op) or op.name.startswith("shard.") or (op.results and is_free(op.results[0])):
-        return 0.0
-    # What every device makes for itself (an empty tensor, a constant fill) is part of the kernel that uses it.
-    read = dict.fromkeys(value for value in tensor_operands(op) if not is_free(value))
-    touched = sum(map(bytes_of, [*read, *op.results]))
-    return cost.kernel(_element(op), flops_of(op), touched, arithmetic_of(op))
-
-
-def op_seconds(op: ir.Operation, mesh: Mesh, cost: CostModel) -> float:
-    """Seconds of an op of a per-device program: of its kernel, or of its collective."""
-    collective = as_collective(op, mesh)
-    if collective is None:
-        return kernel_seconds(op, cost)
-    return seconds_of(collective, cost)
+    return _Said(element, Structured(op).flops if op.name == "linalg.generic" else 0.0, arithmetic_of(op))

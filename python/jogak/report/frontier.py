@@ -18,7 +18,7 @@ from jogak.memory.fit import Fit, fit, fit_least
 from jogak.memory.offsets import place
 from jogak.memory.reading import Seconds, read_tape
 from jogak.memory.split import Solve, fit_split
-from jogak.partition.prices import op_seconds
+from jogak.partition.prices import Prices
 from jogak.registry import registry_of
 from jogak.report.manifest import file_of
 from jogak.report.prices import cost_of
@@ -31,12 +31,12 @@ def frontier_of(folder: Path, manifest: Mapping[str, Any], points: int, time_lim
         JogakError: the folder is incomplete.
     """
     configuration = Configuration.from_json(manifest["configuration"])
-    mesh, cost = cost_of(manifest)
+    _, cost = cost_of(manifest)
     module = parse_file(file_of(folder, manifest["modules"]["program"]), new_context())
     machine, model = format_value(configuration.machine), format_value(configuration.cost_model)
     pipeline = partition_pipeline(f"machine={machine} cost-model={model}", configuration.target)
     run_pipeline(module, pipeline, registry=registry_of(configuration.plugins))
-    return frontier_points(module, lambda op: op_seconds(op, mesh, cost), points, time_limit)
+    return frontier_points(module, Prices(cost).seconds, points, time_limit)
 
 
 def frontier_points(module: ir.Module, seconds: Seconds, points: int, time_limit: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jogak.ir.diagnostics import source_location
 from jogak.memory.attributes import ARENA, OFFSET, RECOMPUTE, RECOMPUTE_OF, SCRATCH_OFFSET
 from jogak.memory.reading import TapeReading, read_tape
 from jogak.memory.tape import Lifetime, lay_out
-from jogak.partition.prices import as_collective, op_seconds
+from jogak.partition.prices import Prices, as_collective
 from jogak.sharding.mesh import Mesh
 from jogak.sharding.reading import argument_attributes, argument_names
 
@@ -29,7 +29,7 @@ def recomputed(function: ir.Operation, mesh: Mesh, cost: CostModel, before: int)
     return {
         "recomputed_ops": len(again),
         "recomputed_collectives": sum(as_collective(op, mesh) is not None for op in again),
-        "added_time_s": sum(op_seconds(op, mesh, cost) for op in again),
+        "added_time_s": sum(map(Prices(cost).seconds, again)),
         "peak_without_bytes": before,
     }
 

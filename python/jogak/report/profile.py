@@ -19,7 +19,7 @@ from jogak.cost.model import CostModel
 from jogak.errors import JogakError
 from jogak.ir.context import new_context, parse_file
 from jogak.ir.structured import arithmetic_of
-from jogak.partition.prices import as_collective, kernel_seconds, seconds_of
+from jogak.partition.prices import Prices, as_collective, seconds_of
 from jogak.report.manifest import dump, file_of
 from jogak.report.output import write_text
 from jogak.report.prices import cost_of
@@ -224,7 +224,7 @@ def _add(
     processor: float,
 ) -> None:
     distinct = [ops[value] for value in line.values[:1] if value in ops]
-    predicted = sum(kernel_seconds(op, cost) for op in distinct)
+    predicted = sum(map(Prices(cost).kernel, distinct))
     form = str(arithmetic_of(distinct[0]).form) if distinct else "other"
     row = made.forms.setdefault(form, [0.0, 0.0, 0.0])
     for at, seconds in enumerate((predicted, wall, processor)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from jogak.ir.structured import region_values
 from jogak.memory.attributes import ARENA
 from jogak.memory.reading import read_tape
 from jogak.memory.tape import lay_out
-from jogak.partition.prices import as_collective, collectives_of, flops_of, op_seconds, seconds_of
+from jogak.partition.prices import Prices, as_collective, collectives_of, seconds_of
 from jogak.sharding.mesh import Mesh
 from jogak.text import size
 
@@ -57,15 +57,25 @@ def promise(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Promise:
             counter["count"] += 1
             counter["bytes"] += collective.bytes
         made.communication_time_s += seconds_of(collective, cost)
-    works = list(_works(function, mesh, cost))
+    prices = Prices(cost)
+    works = list(_works(function, prices))
     made.compute_time_s = sum(work.seconds for work in works if not work.moves)
-    made.flops = sum(flops_of(view.operation) for view in function.regions[0].blocks[0].operations)
-    made.step_time_s = run_clock(works) if cost.machine.overlap else made.compute_time_s + made.communication_time_s
+    made.flops = sum(prices.flops(view.operation) for view in function.regions[0].blocks[0].operations)
+    made.step_time_s = _step(works, cost)
     made.peak_memory_bytes = peak_memory(function)
     return made
 
 
-def _works(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Iterator[Work]:
+def step_seconds(function: ir.Operation, prices: Prices) -> float:
+    """Seconds of a step, without the rest of what is promised."""
+    return _step(list(_works(function, prices)), prices.cost)
+
+
+def _step(works: Sequence[Work], cost: CostModel) -> float:
+    return run_clock(works) if cost.machine.overlap else sum(work.seconds for work in works)
+
+
+def _works(function: ir.Operation, prices: Prices) -> Iterator[Work]:
     """The program as work for the clock, an entry for each op; what takes no time passes on what it needs."""
     maker: dict[ir.Value, int] = {}
     for number, view in enumerate(function.regions[0].blocks[0].operations):
@@ -73,7 +83,7 @@ def _works(function: ir.Operation, mesh: Mesh, cost: CostModel) -> Iterator[Work
         read = [*op.operands, *region_values(op)]
         needs = tuple(dict.fromkeys(maker[value] for value in read if value in maker))
         maker |= dict.fromkeys(op.results, number)
-        yield Work(op_seconds(op, mesh, cost), needs, as_collective(op, mesh) is not None)
+        yield Work(prices.seconds(op), needs, as_collective(op, prices.cost.mesh) is not None)
 
 
 def memory_warning(promised: Promise, machine: Machine, model: str) -> Diagnostic | None:

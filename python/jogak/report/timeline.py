@@ -17,7 +17,7 @@ from torch_mlir import ir
 from jogak.cost.model import CostModel
 from jogak.ir.diagnostics import SourceLocation, source_location
 from jogak.memory.attributes import RECOMPUTE_OF
-from jogak.partition.prices import as_collective, kernel_seconds, seconds_of
+from jogak.partition.prices import Prices, as_collective, seconds_of
 from jogak.sharding.mesh import Mesh
 
 KERNELS = "kernels"
@@ -49,12 +49,13 @@ def predict(function: ir.Operation, mesh: Mesh, cost: CostModel) -> list[Event]:
     ready: dict[ir.Value, float] = {}
     free: dict[str, float] = {KERNELS: 0.0}
     events = []
+    prices = Prices(cost)
     for view in function.regions[0].blocks[0].operations:
         op = view.operation
         collective = as_collective(op, mesh)
         stream, seconds = KERNELS, 0.0
         if collective is None:
-            seconds = kernel_seconds(op, cost)
+            seconds = prices.kernel(op)
         else:
             stream, seconds = ",".join(mesh.told(collective.axes)), seconds_of(collective, cost)
         clock = stream if cost.machine.overlap else KERNELS

@@ -144,7 +144,6 @@ class Found:
         cost: what it communicates, in the units of those assumptions.
         constraints: what its authors fix.
         memory: bytes of a device; -1 for no limit.
-        ours: collectives by kind where partition makes fewer of the same plan.
     """
 
     name: str
@@ -156,12 +155,6 @@ class Found:
     cost: float
     constraints: tuple[str, ...] = ()
     memory: int = -1
-    ours: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def expected(self) -> Mapping[str, int]:
-        """What the published plan has when we partition it."""
-        return self.ours or self.known
 
 
 def _linear(inputs: int, outputs: int, devices: int, split: int = 1, latency: float = 1.0) -> float:
@@ -193,8 +186,8 @@ FOUND = (
     ),
     Found(
         "C2 again", "the same, each layer computed again: 6L-1", "checkpointed", "model=4", "alpa.toml",
-        {"all_reduce": 11}, 11 * all_reduce(8 * 8 * 64 * 4, 4), ours={"all_reduce": 10},
-    ),  # that of a gradient and the first of the layer that is computed again for it do not wait for each other
+        {"all_reduce": 11}, 11 * all_reduce(8 * 8 * 64 * 4, 4),
+    ),
     Found(
         "C3", "transformer, 2 layers, links of unlike speed: 4L", "published_transformer", "data=2,model=2",
         "alpa-2d-bert.toml", {"all_reduce": 8},

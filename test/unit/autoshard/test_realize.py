@@ -11,7 +11,7 @@ from jogak.ingress.options import ImportOptions, Optimizer
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import partition_pipeline
-from jogak.partition.prices import op_seconds
+from jogak.partition.prices import Prices
 from jogak.registry import default_registry
 from jogak.report.promise import promise
 
@@ -32,7 +32,8 @@ def test_plans_are_timed_by_the_clock_of_the_promise():
     assert "jogak.recompute_of" in str(module)
     assert str(before.module) == str(made.device)
     assert told.total_s == promise(function, made.mesh, made.cost).step_time_s
-    serial = sum(op_seconds(view.operation, made.mesh, made.cost) for view in function.regions[0].blocks[0].operations)
+    prices = Prices(made.cost)
+    serial = sum(prices.seconds(view.operation) for view in function.regions[0].blocks[0].operations)
     assert told.total_s < serial
 
 
