@@ -142,3 +142,26 @@ def test_read_buffers_says_what_is_wrong(tmp_path, text, message):
 def test_read_buffers_of_a_missing_file(tmp_path):
     with pytest.raises(JogakError, match="cannot read"):
         read_buffers(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("seed", [0, 30, 39, 42, 43, 46])
+def test_what_lives_at_the_fullest_moment_goes_first(seed):
+    """Training steps in which every order of the library leaves a gap need none, without any search."""
+    packed = pack(training_step(seed), time_limit=0.0)
+    assert packed.height == packed.lower_bound
+
+
+def training_step(seed: int, layers: int = 40) -> list[Buffer]:
+    """Values kept from the forward to the backward pass, others that die at once, and gradients until the update."""
+    draw = random.Random(seed)
+    end = 4 * layers
+    lives: list[tuple[int, int, int]] = []
+    for layer in range(layers):
+        forward, backward = 2 * layer, end - 2 * layer
+        for _ in range(draw.randint(1, 3)):
+            lives.append((forward, backward - draw.randint(0, 1), draw.choice([1, 2, 3, 4, 6, 8, 12, 16])))
+        for start in (forward, backward - 2):
+            lives += [(start, start + draw.randint(1, 3), draw.randint(1, 24)) for _ in range(2)]
+        if draw.random() < 0.5:
+            lives.append((backward - 2, end + 2, draw.randint(1, 4)))
+    return [Buffer(str(number), *life) for number, life in enumerate(lives)]
