@@ -19,6 +19,7 @@ import time
 from jogak.autoshard.plan import Program, SearchOptions, pose
 from jogak.autoshard.solving import Effort, solve_model
 from jogak.autoshard.strategies import kept_of, op_strategies, operands_of, placements, results_of
+from jogak.autoshard.transitions import network
 from jogak.cost.machine_file import load_machine
 from jogak.cost.model import Roofline
 from jogak.ingress.importer import import_program
@@ -107,8 +108,8 @@ def search(graph: Graph, mesh: Mesh) -> tuple[float, list[str]]:
 
 
 def clear_caches() -> None:
-    """Forget the strategies of ops that were searched before."""
-    for cached in (op_strategies, results_of, operands_of, kept_of, placements):
+    """Forget the strategies and ways of ops that were searched before."""
+    for cached in (op_strategies, results_of, operands_of, kept_of, placements, network):
         cached.cache_clear()
 
 

@@ -1,14 +1,15 @@
 """What it costs to bring a value from any sharding to any other: shortest ways between all of them at once.
 
 The steps are those of `jogak.sharding.reshard`; here all pairs are priced together, since the search needs the whole
-table. The steps of shapes that all axes divide depend only on their rank, so that they are listed once for many values;
-the shortest ways are found by scipy's Dijkstra.
+table. The steps of a shape depend on little more than its rank, so that they are listed once for many values; the
+shortest ways are found by scipy's Dijkstra.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import permutations, product
 from math import prod
 
@@ -54,7 +55,7 @@ class _Move:
 
 
 @dataclass(frozen=True)
-class _Network:
+class Network:
     """The states of all values of one rank and divisibility, and the steps between them."""
 
     states: dict[Sharding, int]
@@ -75,7 +76,6 @@ class Transitions:
     mesh: Mesh
     cost: CostModel
     bucketed: bool = False
-    _networks: dict[tuple[Combiner, tuple[int, ...]], _Network] = field(default_factory=dict)
     _tables: dict[tuple[tuple[int, ...], int, Combiner], tuple[dict[Sharding, int], Floats]] = field(
         default_factory=dict
     )
@@ -107,26 +107,26 @@ class Transitions:
     def _shortest(
         self, shape: tuple[int, ...], element_bytes: int, combiner: Combiner
     ) -> tuple[dict[Sharding, int], Floats]:
-        network = self._network(shape, combiner)
-        held = [prod(state.local_shape(shape, self.mesh)) * element_bytes for state in network.states]
+        found = network(alike(shape, self.mesh), self.mesh, combiner)
+        held = [prod(state.local_shape(shape, self.mesh)) * element_bytes for state in found.states]
         prices: dict[tuple[str, tuple[str, ...], float], float] = {}
-        weights = np.empty(len(network.moves))
-        for number, move in enumerate(network.moves):
+        weights = np.empty(len(found.moves))
+        for number, move in enumerate(found.moves):
             weights[number] = 0.0
             for kind, axes, scale in move.parts:
                 priced = (kind, axes, held[move.source] * scale)
                 if priced not in prices:
                     prices[priced] = self._price(*priced)
                 weights[number] += prices[priced]
-        size = len(network.states)
-        sources = np.array([move.source for move in network.moves], dtype=np.int64)
-        targets = np.array([move.target for move in network.moves], dtype=np.int64)
+        size = len(found.states)
+        sources = np.array([move.source for move in found.moves], dtype=np.int64)
+        targets = np.array([move.target for move in found.moves], dtype=np.int64)
         dense = np.full((size, size), np.inf)
         np.minimum.at(dense, (sources, targets), weights)
         rows, columns = np.nonzero(np.isfinite(dense))
         graph = csr_array((np.maximum(dense[rows, columns], _TINY), (rows, columns)), shape=(size, size))
         seconds = dijkstra(graph)
-        return network.states, np.where(seconds < _NOTHING, 0.0, seconds)
+        return found.states, np.where(seconds < _NOTHING, 0.0, seconds)
 
     def _price(self, kind: str, axes: tuple[str, ...], bytes_: float) -> float:
         if kind in ("all_slice", "once"):
@@ -138,14 +138,22 @@ class Transitions:
         copying = self.cost.copy(bytes_) - self.cost.copy(0)
         return min(alone, self.cost.collective(kind, axes, _BUCKET + bytes_) - full + copying)
 
-    def _network(self, shape: tuple[int, ...], combiner: Combiner) -> _Network:
-        """Listed once for all shapes whose dimensions all axes divide, once a shape otherwise."""
-        devices = self.mesh.devices
-        key = combiner, tuple(0 if size % devices == 0 else size for size in shape)
-        if key not in self._networks:
-            states = _states(shape, self.mesh, combiner)
-            self._networks[key] = _Network(states, tuple(_moves(states, shape, self.mesh)))
-        return self._networks[key]
+
+@lru_cache(maxsize=512)
+def network(shape: tuple[int, ...], mesh: Mesh, combiner: Combiner) -> Network:
+    """The states of a shape and the steps between them; what they cost is not asked."""
+    states = _states(shape, mesh, combiner)
+    return Network(states, tuple(_moves(states, shape, mesh)))
+
+
+def alike(shape: tuple[int, ...], mesh: Mesh) -> tuple[int, ...]:
+    """One shape for all that have the same states and steps.
+
+    What can be done with a size that has an element for every device depends on the remainder alone: pieces of `n` on
+    `p` devices have `ceil(n / p)` elements, and `p` pieces more for each device change that by a multiple.
+    """
+    devices = mesh.devices
+    return tuple(size if size < devices else devices + size % devices for size in shape)
 
 
 def _of_kind(sharding: Sharding, combiner: Combiner) -> Sharding:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jogak.autoshard.strategies import completions, placements
-from jogak.autoshard.transitions import Transitions
+from jogak.autoshard.transitions import Transitions, alike, network
 from jogak.errors import JogakError
+from jogak.sharding.mesh import Mesh
 from jogak.sharding.reshard import route
 from jogak.sharding.sharding import Combiner, Sharding
 
@@ -29,6 +32,15 @@ def test_no_price_is_above_the_planner_s(priced, shape, mesh):
             except JogakError:
                 continue
             assert table[i, j] <= planned * (1 + 1e-9) + 1e-15
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.sampled_from(["data=4,model=2", "data=2,model=3"]))
+@settings(max_examples=40, deadline=None)
+def test_shapes_that_are_alike_have_the_same_steps(sizes, mesh):
+    devices = Mesh.parse(mesh)
+    shape = tuple(sizes)
+    assert alike(alike(shape, devices), devices) == alike(shape, devices)
+    assert network(shape, devices, Combiner.ADD) == network(alike(shape, devices), devices, Combiner.ADD)
 
 
 def test_staying_is_free_and_ways_are_shortest(priced):
