@@ -1,5 +1,7 @@
 """The speed of one plan on several targets, and of PyTorch eager, in the same processes, step by step in turn.
 
+For the target iree also the memory that its allocator counted, beside what was planned.
+
 torchrun --nproc-per-node 2 bench/targets.py FOLDER FOLDER ...
 """
 
@@ -82,14 +84,20 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     steps: dict[str, Callable[[], object]] = {}
+    programs: dict[str, Step] = {}
     for folder in given.folders:
-        loaded = jogak.load(folder)
+        programs[folder.name] = loaded = jogak.load(folder)
         configuration = Configuration.from_json(loaded.manifest["configuration"])
         steps[f"{configuration.target} ({folder.name})"] = loaded
     steps["PyTorch eager"] = eager_step(configuration.model, configuration.options, local_inputs(loaded))
     rows = [{name: timed(step) for name, step in steps.items()} for _ in range(WARM_UP + given.steps)]
     if int(os.environ.get("RANK", "0")) == 0:
         _tell(rows[WARM_UP:])
+        for name, program in programs.items():
+            taken = getattr(program.constants, "peak_bytes", None)
+            if taken is not None:
+                planned = program.manifest["predicted"]["peak_memory_bytes"]
+                print(f"{name}: {taken} bytes, {planned} planned, {taken / planned:.4f}")
 
 
 def _tell(rows: list[dict[str, tuple[float, float]]]) -> None:
