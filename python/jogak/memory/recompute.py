@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -131,14 +131,23 @@ def without_waste(tape: Tape, sequence: Sequence[int]) -> list[int]:
     return kept[::-1]
 
 
-def minimum_bytes(tape: Tape) -> int:
-    """Bytes that no sequence can go below: each step needs what it reads and makes at once."""
-    most = 0
-    for step in tape.steps:
-        need = sum(tape.sizes[v] for v in step.reads if v >= tape.arguments)
+def minimum_bytes(tape: Tape, skipped: Collection[int] = ()) -> int:
+    """Bytes that no sequence can go below: each step needs what it reads and makes at once.
+
+    What may lie in the bytes of an argument, as its next value does, needs none of its own.
+
+    Args:
+        skipped: numbers of steps whose need does not count.
+    """
+    most, inside = 0, set(range(tape.arguments))
+    for number, step in enumerate(tape.steps):
+        need = sum(tape.sizes[v] for v in step.reads if v not in inside)
         for value, over in zip(step.writes, step.reuse or [()] * len(step.writes), strict=True):
-            need += 0 if any(tape.sizes[c] == tape.sizes[value] for c in over) else tape.sizes[value]
-        most = max(most, need)
+            alike = [c for c in over if tape.sizes[c] == tape.sizes[value]]
+            if not inside.isdisjoint(alike):
+                inside.add(value)
+            need += 0 if alike else tape.sizes[value]
+        most = most if number in skipped else max(most, need)
     return tape.resident + most
 
 

@@ -97,8 +97,7 @@ def _fit_chains(
 
 def least_need(reading: TapeReading) -> int:
     """Bytes that no plan goes below, whatever is split: the largest need of an op that cannot be."""
-    steps = [step for op, step in zip(reading.ops, reading.tape.steps, strict=True) if not can_split(op)]
-    return minimum_bytes(replace(reading.tape, steps=steps))
+    return minimum_bytes(reading.tape, {number for number, op in enumerate(reading.ops) if can_split(op)})
 
 
 def _holding_up(reading: TapeReading, found: Fit) -> list[ir.Operation]:

@@ -87,6 +87,19 @@ def test_budgets_are_kept_and_bounded(seed):
     assert fitted >= 1
 
 
+def test_nothing_is_impossible_that_a_plan_needs():
+    """The next value of an argument lies in the bytes of the argument: whoever reads it needs no more for it."""
+    first, second, weight, gradient, first_next, second_next, changed = range(7)
+    steps = [
+        Step((), (gradient,)),
+        Step((first, gradient), (first_next,), ((first,),)),
+        Step((second, gradient), (second_next,), ((second,),)),
+        Step((weight, first_next, second_next), (changed,), ((weight,),)),
+    ]
+    tape = Tape(steps, [64] * 7, 3, frozenset((first_next, second_next, changed)))
+    assert minimum_bytes(tape) == lay_out(tape).peak == 4 * 64
+
+
 def test_repeats_that_nobody_reads_go():
     tape = training_like(0, steps=6)
     order = list(range(len(tape.steps)))
