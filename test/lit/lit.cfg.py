@@ -13,7 +13,7 @@ config.suffixes = [".mlir", ".test", ".py"]
 config.excludes = ["lit.cfg.py", "Inputs"]
 config.test_source_root = str(Path(__file__).parent)
 config.test_exec_root = os.environ.get("JOGAK_LIT_OUTPUT", str(Path(__file__).parent / "Output"))
-config.maxIndividualTestTime = 300
+config.maxIndividualTestTime = 120
 
 scripts = str(Path(sys.executable).parent)
 config.environment["PATH"] = os.pathsep.join([scripts, os.environ.get("PATH", "")])

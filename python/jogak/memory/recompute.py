@@ -147,7 +147,8 @@ def minimum_bytes(tape: Tape, skipped: Collection[int] = ()) -> int:
             if not inside.isdisjoint(alike):
                 inside.add(value)
             need += 0 if alike else tape.sizes[value]
-        most = most if number in skipped else max(most, need)
+        if number not in skipped:
+            most = max(most, need)
     return tape.resident + most
 
 

@@ -165,12 +165,13 @@ def compare(
     measured = _mean_lines(reports)
     moved = iter(_moved(lines, reports))
     waited: dict[int, Transfer] = {}
+    prices = Prices(cost)
     segment: Segment | None = None
     for number, line in lines.items():
         wall, processor = measured.get(number, (0.0, 0.0))
         if line.kind == "compute":
             segment = segment or _new(made, line)
-            _add(made, segment, line, ops, cost, wall, processor)
+            _add(made, segment, line, ops, prices, wall, processor)
             continue
         segment = None
         if line.kind == "start":
@@ -219,12 +220,12 @@ def _add(
     segment: Segment,
     line: Line,
     ops: Mapping[int, ir.Operation],
-    cost: CostModel,
+    prices: Prices,
     wall: float,
     processor: float,
 ) -> None:
     distinct = [ops[value] for value in line.values[:1] if value in ops]
-    predicted = sum(map(Prices(cost).kernel, distinct))
+    predicted = sum(map(prices.kernel, distinct))
     form = str(arithmetic_of(distinct[0]).form) if distinct else "other"
     row = made.forms.setdefault(form, [0.0, 0.0, 0.0])
     for at, seconds in enumerate((predicted, wall, processor)):

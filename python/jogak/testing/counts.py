@@ -144,6 +144,7 @@ class Found:
         cost: what it communicates, in the units of those assumptions.
         constraints: what its authors fix.
         memory: bytes of a device; -1 for no limit.
+        ours: collectives by kind of the plan that is found, where that is a cheaper one.
     """
 
     name: str
@@ -155,6 +156,12 @@ class Found:
     cost: float
     constraints: tuple[str, ...] = ()
     memory: int = -1
+    ours: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> Mapping[str, int]:
+        """What the plan has that is found."""
+        return self.ours or self.known
 
 
 def _linear(inputs: int, outputs: int, devices: int, split: int = 1, latency: float = 1.0) -> float:
@@ -187,7 +194,8 @@ FOUND = (
     Found(
         "C2 again", "the same, each layer computed again: 6L-1", "checkpointed", "model=4", "alpa.toml",
         {"all_reduce": 11}, 11 * all_reduce(8 * 8 * 64 * 4, 4),
-    ),
+        ours={"all_gather": 2, "all_reduce": 7, "reduce_scatter": 4},
+    ),  # what follows a layer's last product stays split until all that need the whole share one gather
     Found(
         "C3", "transformer, 2 layers, links of unlike speed: 4L", "published_transformer", "data=2,model=2",
         "alpa-2d-bert.toml", {"all_reduce": 8},

@@ -10,24 +10,27 @@ from jogak.memory.reading import read_tape
 from jogak.targets.iree.fusion import allocated, in_registers
 
 _ROWS, _ALL = "affine_map<(d0, d1) -> (d0)>", "affine_map<(d0, d1) -> (d0, d1)>"
+
+
+def elementwise(result: str, operand: str, op: str) -> str:
+    """An op that makes `result` of two times `operand`."""
+    return f"""
+  %{result} = linalg.generic {{indexing_maps = [{_ALL}, {_ALL}], iterator_types = ["parallel", "parallel"]}}
+      ins(%{operand} : tensor<8x64xf32>) outs(%e : tensor<8x64xf32>) {{
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.{op} %in, %in : f32
+    linalg.yield %0 : f32
+  }} -> tensor<8x64xf32>"""
+
+
 PROGRAM = f"""
 func.func @main(%x: tensor<8x64xf32>) -> (tensor<8x64xf32>, tensor<8x64xf32>) {{
   %zero = arith.constant 0.0 : f32
   %e = tensor.empty() : tensor<8x64xf32>
   %r = tensor.empty() : tensor<8xf32>
   %start = linalg.fill ins(%zero : f32) outs(%r : tensor<8xf32>) -> tensor<8xf32>
-  %double = linalg.generic {{indexing_maps = [{_ALL}, {_ALL}], iterator_types = ["parallel", "parallel"]}}
-      ins(%x : tensor<8x64xf32>) outs(%e : tensor<8x64xf32>) {{
-  ^bb0(%in: f32, %out: f32):
-    %0 = arith.addf %in, %in : f32
-    linalg.yield %0 : f32
-  }} -> tensor<8x64xf32>
-  %square = linalg.generic {{indexing_maps = [{_ALL}, {_ALL}], iterator_types = ["parallel", "parallel"]}}
-      ins(%double : tensor<8x64xf32>) outs(%e : tensor<8x64xf32>) {{
-  ^bb0(%in: f32, %out: f32):
-    %0 = arith.mulf %in, %in : f32
-    linalg.yield %0 : f32
-  }} -> tensor<8x64xf32>
+  {elementwise("double", "x", "addf")}
+  {elementwise("square", "double", "mulf")}
   %sums = linalg.generic {{indexing_maps = [{_ALL}, {_ROWS}], iterator_types = ["parallel", "reduction"]}}
       ins(%square : tensor<8x64xf32>) outs(%start : tensor<8xf32>) {{
   ^bb0(%in: f32, %out: f32):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from math import gcd
 
 import numpy as np
@@ -145,9 +144,9 @@ def _fullest_first(allocations: Sequence[Allocation], end: int, bound: int, targ
     alive = np.cumsum(alive)
     order = sorted(allocations, key=lambda each: (-int(alive[each.start : each.end].max()), -each.size))
     best = placed = _placement(GreedyAllocator().allocate(tuple(order)))
-    for forward in cycle((0.5, 0.0)):
-        if _height(allocations, best) <= target or time.process_time() >= deadline:
-            return best
+    forward = 0.0
+    while _height(allocations, best) > target and time.process_time() < deadline:
+        forward = 0.5 - forward
         late = {each.id for each in order if placed[each.id] + each.size > bound}
         places = {each.id: number * forward - 1 if each.id in late else number for number, each in enumerate(order)}
         order.sort(key=lambda each: places[each.id])
