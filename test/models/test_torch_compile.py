@@ -19,19 +19,21 @@ from jogak.targets.target import Request
 from jogak.targets.torch.target import Torch
 
 pytestmark = pytest.mark.slow
-MLP = "zoo:mlp?layers=2&width=64&features=64&classes=16&batch=256"
 DEEP = "zoo:mlp?layers=6&width=256&features=256&classes=16&batch=2048"
 BATCH = (("x=[data, _]", "test"), ("target=[data]", "test"))
+GPT2 = "zoo:gpt2?layers=1&width=64&heads=2&vocab=256&sequence=32&batch=4"
+TOKENS = (("tokens=[data, _]", "test"), ("target=[data, _]", "test"))
 
 
 def compiled(path: Path, model: str, mesh: str, memory: str = "auto") -> Path:
-    asked = Configuration(model, mesh, ImportOptions(Optimizer("adamw")), BATCH, "torch", memory=memory)
+    shards = TOKENS if model == GPT2 else BATCH
+    asked = Configuration(model, mesh, ImportOptions(Optimizer("adamw")), shards, "torch", memory=memory)
     write_output(compile_configuration(asked), path)
     return path
 
 
 def test_losses_are_those_without_a_compiler(tmp_path: Path) -> None:
-    folder = compiled(tmp_path / "out", MLP, "data=2")
+    folder = compiled(tmp_path / "out", GPT2, "data=2")
     manifest = load_manifest(folder)
     values = load_values(folder, manifest)
     plain = Torch().execute(folder, manifest, values, Request(steps=3))

@@ -28,6 +28,7 @@ _VIEWS = frozenset(
 )
 _LEAST = 2
 """Operations, views aside, from which compiling a segment can gain anything."""
+_SCATTERS = (torch.ops.aten.index_add.default, torch.ops.aten.index_put.default)
 
 Boxed = Callable[[list[Any]], Sequence[Any]]
 Signature = tuple[Any, ...]
@@ -96,8 +97,27 @@ def _trace(function: Callable[..., Any], fakes: Sequence[Tensor]) -> fx.GraphMod
             graph: fx.GraphModule = make_fx(function)(*fakes)
     except (RuntimeError, TypeError, ValueError):
         return None
-    held = graph.graph.find_nodes(op="get_attr")
-    return None if held else graph
+    if graph.graph.find_nodes(op="get_attr"):
+        return None
+    _spread(graph)
+    return graph
+
+
+def _spread(graph: fx.GraphModule) -> None:
+    """Give memory of its own to each element of what a scatter starts from.
+
+    Inductor writes wrong values where that is an expanded tensor, or ends with an AssertionError (torch 2.13).
+    """
+    for node in [each for target in _SCATTERS for each in graph.graph.find_nodes(op="call_function", target=target)]:
+        start = node.args[0]
+        value = start.meta["val"]
+        if any(size > 1 and stride == 0 for size, stride in zip(value.shape, value.stride(), strict=True)):
+            with graph.graph.inserting_before(node):
+                dense = graph.graph.call_function(
+                    torch.ops.aten.clone.default, (start,), {"memory_format": torch.contiguous_format}
+                )
+            node.replace_input_with(start, dense)
+    graph.recompile()
 
 
 def _mode_of(fakes: Sequence[Any]) -> FakeTensorMode:
