@@ -167,7 +167,7 @@ def _compile(
     registry.passes()  # a broken plug-in shows before the model is imported
     cost = cost_model(configuration.cost_model, load_machine(configuration.machine), mesh, registry)
     seconds: dict[str, float] = {}
-    with _phase("import", seconds, progress), collect() as told:
+    with _phase("import", seconds, progress), paused_collector(), collect() as told:
         imported = importer(configuration.model, configuration.options)
     made = Compilation(
         configuration,

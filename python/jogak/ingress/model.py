@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from jogak.errors import JogakError, nearest
@@ -170,13 +171,27 @@ def _build_entry(kind: str, name: str, options: dict[str, str]) -> Any:
     return hf.build(name, options)
 
 
+_DRAWS = (Tensor.normal_, Tensor.uniform_)
+
+
+class _NoNumbers(TorchFunctionMode):
+    """Weights of the meta device are not drawn: PyTorch does that in Python, for tensors that hold nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWS and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _load_entry(spec: str, kind: str, seed: int) -> Model:
     """A model of the zoo or of Hugging Face: built on the meta device, and again with values when they are needed."""
     named, options = split_query(spec)
     name = named.partition(":")[2]
 
     def build(device: str) -> Model:
-        with torch.device(device), seeded(seed):
+        with torch.device(device), seeded(seed), _NoNumbers():
             entry = _build_entry(kind, name, options)
         real = (lambda: build("cpu")) if device == "meta" else None
         return Model(spec, entry.module, entry.args, dict(entry.kwargs), entry.loss, dict(entry.bounds), real)

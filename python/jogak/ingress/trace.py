@@ -217,6 +217,5 @@ def trace_model(model: Model, options: ImportOptions) -> Program:
     outcome = _outcome(step, graph, placeholders, mode)
     graph.graph.output_node().args = (tuple(node for _, node in outcome),)
     remaining = _prune(graph, arguments, placeholders)
-    graph.recompile()
     graph.graph.lint()
     return Program(graph, remaining, [result for result, _ in outcome], constants)

@@ -45,6 +45,9 @@ SPECIAL = {
 }  # fmt: skip
 """Region ops that are transcendental functions, which devices compute more slowly than sums and products."""
 
+_MAPS: dict[str, tuple[LinearExpr | None, ...]] = {}
+"""Maps by their text."""
+
 
 @dataclass(frozen=True)
 class Extract:
@@ -143,7 +146,12 @@ class Structured:
 
 
 def _read_map(attribute: ir.Attribute) -> tuple[LinearExpr | None, ...]:
-    return linear_map(ir.AffineMapAttr(attribute).value)
+    """The map of an operand; a program has few distinct ones, and their text is read faster than they are taken apart."""
+    text = str(attribute)
+    found = _MAPS.get(text)
+    if found is None:
+        found = _MAPS[text] = linear_map(ir.AffineMapAttr(attribute).value)
+    return found
 
 
 def shape_of(value: ir.Value) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from jogak.errors import JogakError
 from jogak.ingress.model import load_model, split_query
@@ -78,3 +79,26 @@ def test_inputs_are_named_by_the_forward(models: Path) -> None:
 def test_split_query() -> None:
     assert split_query("gpt2?layers=2&width=64") == ("gpt2", {"layers": "2", "width": "64"})
     assert split_query("gpt2") == ("gpt2", {})
+
+
+class Called(TorchDispatchMode):
+    """The names of all ops that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_meta_weights_are_not_drawn_and_real_ones_are() -> None:
+    with Called() as built:
+        model = load_model("zoo:gpt2?layers=1&width=16&heads=2&vocab=32&context=8&sequence=8", ImportOptions())
+    assert built.names.isdisjoint(["aten::normal_", "aten::normal_functional", "prims::normal"])
+    assert model.build_real is not None
+    with Called() as real:
+        made = model.build_real()
+    assert "aten::normal_" in real.names
+    assert float(made.parameters["wte.weight"].std()) > 0
