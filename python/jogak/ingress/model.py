@@ -171,7 +171,7 @@ def _build_entry(kind: str, name: str, options: dict[str, str]) -> Any:
     return hf.build(name, options)
 
 
-_DRAWS = (Tensor.normal_, Tensor.uniform_)
+_DRAWS = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
 
 
 class _NoNumbers(TorchFunctionMode):
@@ -180,9 +180,11 @@ class _NoNumbers(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in _DRAWS and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")
+        if func in _DRAWS and isinstance(tensor, Tensor) and tensor.is_meta:
+            return tensor
+        return func(*args, **given)
 
 
 def _load_entry(spec: str, kind: str, seed: int) -> Model:

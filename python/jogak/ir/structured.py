@@ -146,7 +146,7 @@ class Structured:
 
 
 def _read_map(attribute: ir.Attribute) -> tuple[LinearExpr | None, ...]:
-    """The map of an operand; a program has few distinct ones, and their text is read faster than they are taken apart."""
+    """The map of an operand; a program has few distinct ones, and to write one is faster than to take it apart."""
     text = str(attribute)
     found = _MAPS.get(text)
     if found is None:
