@@ -21,6 +21,8 @@ class FuseElementwise(Pass):
 
     - always, when it only moves data or computes indices: transposes, broadcasts and iotas become indexing maps, and a
       fill becomes a scalar;
+    - into every elementwise consumer or reduction, when it compares an index, computes little else, and all that it
+      reads is smaller than its result, as the mask of each target's class is;
     - when every use of it is in the consumer and the consumer is elementwise, or a reduction that reads each element
       once (sum, mean, maximum). It is never fused into a contraction or convolution, which would compute it for every
       output again and would no longer look like one.

@@ -132,3 +132,84 @@ func.func @main(%x: tensor<8xf32>) -> tensor<8xf32> {
   } -> tensor<8xf32>
   return %z : tensor<8xf32>
 }
+
+// -----
+
+#row = affine_map<(d0, d1) -> (d0)>
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#none = affine_map<(d0, d1) -> ()>
+
+// A mask that compares an index goes into every consumer: the class of a target into loss and gradient.
+
+// CHECK-LABEL: func.func @main
+// CHECK: linalg.generic
+// CHECK-SAME: "reduction"
+// CHECK: arith.cmpi eq
+// CHECK: arith.select
+// CHECK: linalg.generic
+// CHECK: arith.cmpi eq
+// CHECK: math.exp
+// CHECK: arith.subf
+// CHECK-NOT: linalg.generic
+func.func @main(%t: tensor<4xi64>, %x: tensor<4x8xf32>) -> (tensor<f32>, tensor<4x8xf32>) {
+  %zero = arith.constant 0.000000e+00 : f32
+  %one = arith.constant 1.000000e+00 : f32
+  %m = tensor.empty() : tensor<4x8xi1>
+  %e = tensor.empty() : tensor<4x8xf32>
+  %s = tensor.empty() : tensor<f32>
+  %init = linalg.fill ins(%zero : f32) outs(%s : tensor<f32>) -> tensor<f32>
+  %mask = linalg.generic {indexing_maps = [#row, #id], iterator_types = ["parallel", "parallel"]} ins(%t : tensor<4xi64>) outs(%m : tensor<4x8xi1>) {
+  ^bb0(%in: i64, %out: i1):
+    %0 = linalg.index 1 : index
+    %1 = arith.index_cast %0 : index to i64
+    %2 = arith.cmpi eq, %in, %1 : i64
+    linalg.yield %2 : i1
+  } -> tensor<4x8xi1>
+  %y = linalg.generic {indexing_maps = [#id, #id, #none], iterator_types = ["reduction", "reduction"]} ins(%mask, %x : tensor<4x8xi1>, tensor<4x8xf32>) outs(%init : tensor<f32>) {
+  ^bb0(%in: i1, %in2: f32, %out: f32):
+    %0 = arith.select %in, %in2, %zero : f32
+    %1 = arith.addf %0, %out : f32
+    linalg.yield %1 : f32
+  } -> tensor<f32>
+  %z = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%mask, %x : tensor<4x8xi1>, tensor<4x8xf32>) outs(%e : tensor<4x8xf32>) {
+  ^bb0(%in: i1, %in2: f32, %out: f32):
+    %0 = math.exp %in2 : f32
+    %1 = arith.select %in, %one, %zero : f32
+    %2 = arith.subf %0, %1 : f32
+    linalg.yield %2 : f32
+  } -> tensor<4x8xf32>
+  return %y, %z : tensor<f32>, tensor<4x8xf32>
+}
+
+// -----
+
+#id = affine_map<(d0) -> (d0)>
+
+// A mask of something as large as itself is computed once.
+
+// CHECK-LABEL: func.func @main
+// CHECK-COUNT-1: arith.cmpi eq
+// CHECK-NOT: arith.cmpi
+func.func @main(%t: tensor<4xi64>, %x: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>) {
+  %zero = arith.constant 0.000000e+00 : f32
+  %m = tensor.empty() : tensor<4xi1>
+  %e = tensor.empty() : tensor<4xf32>
+  %mask = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]} ins(%t : tensor<4xi64>) outs(%m : tensor<4xi1>) {
+  ^bb0(%in: i64, %out: i1):
+    %0 = linalg.index 0 : index
+    %1 = arith.index_cast %0 : index to i64
+    %2 = arith.cmpi eq, %in, %1 : i64
+    linalg.yield %2 : i1
+  } -> tensor<4xi1>
+  %y = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]} ins(%mask, %x : tensor<4xi1>, tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%in: i1, %in2: f32, %out: f32):
+    %0 = arith.select %in, %in2, %zero : f32
+    linalg.yield %0 : f32
+  } -> tensor<4xf32>
+  %z = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel"]} ins(%mask, %x : tensor<4xi1>, tensor<4xf32>) outs(%e : tensor<4xf32>) {
+  ^bb0(%in: i1, %in2: f32, %out: f32):
+    %0 = arith.select %in, %zero, %in2 : f32
+    linalg.yield %0 : f32
+  } -> tensor<4xf32>
+  return %y, %z : tensor<4xf32>, tensor<4xf32>
+}

@@ -3,7 +3,8 @@
 MLIR's own `linalg-fuse-elementwise-ops` fuses whatever has one use, also into contractions, where it is computed again
 for every row and hides the contraction. Here a producer goes into a consumer when nothing is computed twice: it only
 moves data (a transpose, a broadcast, an index), or every use of it is in this consumer, which reads every element once
-or broadcasts it in an elementwise operation.
+or broadcasts it in an elementwise operation. What compares an index with something smaller than itself, as in "is this
+the target's class?", goes into every such consumer: to compare again costs less than to read what was compared.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Producer:
         parallel: all its loops are parallel.
         elementwise: it is fusible: parallel, one result that each loop addresses, no init, no table.
         moves: it computes nothing from tensors: it can be repeated for free.
+        masks: it compares an index, computes little else, and all that it reads is smaller than its result.
         integer: it yields an integer.
         table: it reads a captured tensor.
     """
@@ -41,6 +43,7 @@ class Producer:
     parallel: bool
     elementwise: bool
     moves: bool
+    masks: bool
     integer: bool
     table: bool
 
@@ -73,7 +76,16 @@ def describe(op: ir.Operation) -> Producer:
         or all(inner.name in _FREE_OPS for inner in body)
     )
     integer = isinstance(op.results[0].type.element_type, ir.IntegerType)
-    return Producer(op, maps, order or [], parallel, elementwise, moves, integer, table)
+    masks = elementwise and _masks(op, maps)
+    return Producer(op, maps, order or [], parallel, elementwise, moves, masks, integer, table)
+
+
+def _masks(op: ir.Operation, maps: Sequence[ir.AffineMap]) -> bool:
+    """Whether an elementwise op compares an index, computes little else, and reads only what lacks a dimension."""
+    names = [inner.name for inner in build.body_of(op)]
+    little = len(names) <= _LARGEST_INDEX_BODY and all(n in _FREE_OPS or n.startswith("arith.") for n in names)
+    smaller = all(len(m.results) < m.n_dims for m in maps[:-1])
+    return little and smaller and {"linalg.index", "arith.cmpi"} <= set(names)
 
 
 @dataclass
@@ -216,7 +228,7 @@ def _fits(cluster: Cluster, leaf: Leaf, producer: Producer) -> bool:
         return False
     if not pure or not (cluster.root.producer.parallel or len(leaf.map.results) == leaf.map.n_dims):
         return False
-    return not any(use.owner.operation not in cluster.members for use in leaf.value.uses)
+    return producer.masks or not any(use.owner.operation not in cluster.members for use in leaf.value.uses)
 
 
 def _covers_loops(cluster: Cluster, extra: Sequence[Leaf] = ()) -> bool:
@@ -254,7 +266,8 @@ def _materialize(cluster: Cluster) -> Producer:
     if not read:
         return describe(fused)
     moves = root.moves and all(leaf.inner.producer.moves for leaf in cluster.leaves if leaf.inner is not None)
-    return replace(root, op=fused, maps=maps, moves=moves)
+    masks = root.elementwise and _masks(fused, maps)
+    return replace(root, op=fused, maps=maps, moves=moves, masks=masks)
 
 
 Arguments = dict[tuple[ir.Value, ir.AffineMap], ir.Value]

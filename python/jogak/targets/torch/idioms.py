@@ -28,15 +28,15 @@ def replace(graph: fx.Graph) -> None:
         condition, chosen, other = node.args
         made = None
         with graph.inserting_before(node):
-            if _is_zero(other) and _is_compared(condition, chosen, operator.gt):
+            if is_zero(other) and _is_compared(condition, chosen, operator.gt):
                 made = graph.call_function(torch.relu, (chosen,))
-            elif _is_zero(chosen) and _is_compared(condition, other, operator.lt):
+            elif is_zero(chosen) and _is_compared(condition, other, operator.lt):
                 made = graph.call_function(torch.fmax, (other, _zero(graph, node)))
             elif _is_larger(condition, chosen, other, node):
                 made = graph.call_function(torch.maximum, (chosen, other))
-            elif _is_zero(chosen) and _is_gradient(condition, other, node):
+            elif is_zero(chosen) and _is_gradient(condition, other, node):
                 made = graph.call_function(_THRESHOLD, (other, condition.args[0], 0.0))
-            elif _is_zero(other) and _is_masked(condition, chosen, node):
+            elif is_zero(other) and _is_masked(condition, chosen, node):
                 mask = graph.call_method("to", (condition, node.meta["is"][1]))
                 made = graph.call_function(_THRESHOLD, (chosen, mask, 0.0))
         if made is not None:
@@ -54,24 +54,24 @@ def _zero(graph: fx.Graph, result: fx.Node) -> fx.Node:
 
 def _is_compared(condition: Any, value: Any, compare: Any) -> bool:
     """Whether a mask is a comparison of a value with zero, or `value is no number`."""
-    if not _calls(condition, operator.or_) or not isinstance(value, fx.Node):
+    if not calls(condition, operator.or_) or not isinstance(value, fx.Node):
         return False
     compared, unordered = condition.args
-    if not _calls(compared, compare) or compared.args[0] is not value or not _is_zero(compared.args[1]):
+    if not calls(compared, compare) or compared.args[0] is not value or not is_zero(compared.args[1]):
         return False
-    if _calls(unordered, torch.isnan):
+    if calls(unordered, torch.isnan):
         return unordered.args[0] is value
     return (
-        _calls(unordered, operator.or_)
-        and all(_calls(each, torch.isnan) for each in unordered.args)
+        calls(unordered, operator.or_)
+        and all(calls(each, torch.isnan) for each in unordered.args)
         and unordered.args[0].args[0] is value
-        and _is_zero(unordered.args[1].args[0])
+        and is_zero(unordered.args[1].args[0])
     )
 
 
 def _is_gradient(condition: Any, gradient: Any, result: fx.Node) -> bool:
     """Whether a mask is `value <= 0`, and value and gradient have the form of the result."""
-    if not _calls(condition, operator.le) or not _is_zero(condition.args[1]):
+    if not calls(condition, operator.le) or not is_zero(condition.args[1]):
         return False
     forms = [each.meta["is"] for each in (condition.args[0], gradient) if isinstance(each, fx.Node)]
     return forms == [result.meta["is"]] * 2 and None not in result.meta["is"]
@@ -89,20 +89,21 @@ def _is_masked(condition: Any, value: Any, result: fx.Node) -> bool:
 
 def _is_larger(condition: Any, chosen: Any, other: Any, result: fx.Node) -> bool:
     """Whether the first is chosen where it is larger than the second, and both have the form of the result."""
-    if not _calls(condition, operator.gt) or condition.args != (chosen, other):
+    if not calls(condition, operator.gt) or condition.args != (chosen, other):
         return False
     forms = [each.meta["is"] for each in (chosen, other) if isinstance(each, fx.Node)]
     return forms == [result.meta["is"]] * 2 and None not in result.meta["is"]
 
 
-def _calls(value: Any, target: Any) -> bool:
+def calls(value: Any, target: Any) -> bool:
+    """Whether a value is what a function makes."""
     return isinstance(value, fx.Node) and value.target is target
 
 
-def _is_zero(value: Any) -> bool:
+def is_zero(value: Any) -> bool:
     """Whether a value is zero everywhere: a number, or a constant tensor that is expanded."""
     while isinstance(value, fx.Node) and value.op == "call_method" and value.target in ("expand", "reshape"):
         value = value.args[0]
-    if _calls(value, torch.full):
+    if calls(value, torch.full):
         value = value.args[1]
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from jogak.errors import JogakError
 from jogak.runtime.kernels.sequential import Loop
 from jogak.runtime.types import Precision, TensorType, dtype_of
-from jogak.targets.torch import idioms, products, reuse
+from jogak.targets.torch import choices, idioms, products, reuse
 
 _VIEWS = frozenset(
     {"expand", "reshape", "narrow", "permute", "squeeze", "unsqueeze", "getitem", "to", "full", "arange"}
@@ -45,6 +45,8 @@ _FRESH = frozenset(
             "fmax",
             "threshold_backward.default",
             "slice_scatter",
+            "scatter_add",
+            "gather",
             "index_put",
             "cat",
             "stack",
@@ -179,18 +181,25 @@ def _simplify(
             _Shapes(kernel, graph=graph).run(*inputs)
             if products.replace(graph):
                 _Shapes(kernel, graph=graph).run(*inputs)
+            _drop_unchanged(graph)
+            if choices.replace(graph):
+                _Shapes(kernel, graph=graph).run(*inputs)
+                _drop_unchanged(graph)
         except RuntimeError:  # a shape or an index that depends on data
             return False
+    idioms.replace(graph)
+    inputs_given = [node for number, node in enumerate(graph.find_nodes(op="placeholder")) if number in donated]
+    reuse.overwrite(graph, lambda node: node in inputs_given or _is_fresh(node))
+    return True
+
+
+def _drop_unchanged(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.op != "call_method" or node.target not in _NO_CHANGE or not isinstance(node.args[0], fx.Node):
             continue
         if node.meta["is"] == node.args[0].meta["is"] and None not in node.meta["is"]:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-    idioms.replace(graph)
-    inputs_given = [node for number, node in enumerate(graph.find_nodes(op="placeholder")) if number in donated]
-    reuse.overwrite(graph, lambda node: node in inputs_given or _is_fresh(node))
-    return True
 
 
 class _Shapes(fx.Interpreter):

@@ -15,7 +15,7 @@ from torch import fx
 
 Fresh = Callable[[fx.Node], bool]
 _COMMUTE = {operator.add: "add_", operator.mul: "mul_"}
-_FIRST = {operator.sub: "sub_", operator.truediv: "div_", operator.neg: "neg_"}
+_FIRST = {operator.sub: "sub_", operator.truediv: "div_", operator.neg: "neg_", torch.scatter_add: "scatter_add_"}
 _UNARY = {getattr(torch, name): f"{name}_" for name in ("exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sigmoid", "neg")}
 
 
