@@ -30,8 +30,8 @@ from jogak.memory.budget import parse_budget
 from jogak.registry import default_registry
 from jogak.sharding.mesh import Mesh
 
-MODEL = "zoo:gpt2?layers=4&heads=4&width=256&vocab=2048&context=256&sequence=256&batch=64"
-BUDGETS = ("400MiB", "250MiB", "150MiB", "120MiB", "100MiB")
+MODEL = "zoo:gpt2?layers=4&heads=8&width=512&vocab=8192&context=128&sequence=128&batch=32"
+BUDGETS = ("180MiB", "160MiB", "150MiB", "145MiB")
 
 
 class Bench:

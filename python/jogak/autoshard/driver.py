@@ -11,7 +11,7 @@ from torch_mlir import ir
 
 from jogak.autoshard.annotate import annotate_plan
 from jogak.autoshard.infeasible import explain_infeasible
-from jogak.autoshard.joint import Joint, Measured, joint_lines, search_jointly
+from jogak.autoshard.joint import NO_LIMIT, Joint, Measured, joint_lines, search_jointly
 from jogak.autoshard.meshes import Found, Progress, search_meshes
 from jogak.autoshard.plan import Posed, Program, SearchOptions, pose, search_posed
 from jogak.autoshard.realize import Partitioned
@@ -144,6 +144,9 @@ def search_program(
         return pose(program, price(mesh), seeds, options)
 
     def search(share: float) -> list[Found]:
+        if share == NO_LIMIT:
+            unlimited = search_meshes(meshes, pose_on, replace(options, limit=None), progress, refine_seconds)
+            return [each for each in unlimited if _may_be_made_to_fit(each, pose_on(each.mesh), options.limit)]
         asked = replace(options, recomputed=share, measured=realize is not None)
         return search_meshes(meshes, pose_on, asked, progress, refine_seconds)
 
@@ -180,6 +183,14 @@ def search_program(
     apply(module, best, function, reading)
     ready = next((made for plan, made in followed if _same(plan, best)), None)
     return SearchReport(found, share, joint if joint.best.measured else None, ready)
+
+
+def _may_be_made_to_fit(found: Found, posed: Posed, limit: float | None) -> bool:
+    """Whether a plan fits when nothing is kept but arguments, and what each op reads and makes while it runs."""
+    choice = found.outcome.choice
+    if choice is None or limit is None:
+        return choice is not None
+    return posed.with_share(0.0).holds.without_copies().peak(choice)[0] <= limit
 
 
 def _same(one: Found, other: Found) -> bool:

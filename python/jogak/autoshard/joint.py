@@ -3,9 +3,10 @@
 The search knows memory as a limit on what ops keep alive; recomputation afterwards brings that down for time. How much
 it should bring down is a share: the search is run with a part of every activation, and hands a plan over that does not
 fit by itself. A smaller share gives a plan with less communication and more to recompute. Which is best cannot be seen
-from the search alone, so plans are measured: partitioned, made to fit, and timed. What a plan added for each byte that
-it was above the limit is the price (a Lagrange multiplier) by which the others are judged; those that cannot win at
-that price, or that take more time than the best one even before anything is recomputed, are not measured.
+from the search alone, so plans are measured: partitioned, made to fit, and timed. Among them is the fastest plan
+without a limit, so that to decide both together is never behind one after the other. What a plan added for each byte
+that it was above the limit is the price (a Lagrange multiplier) by which the others are judged; those that cannot win
+at that price, or that take more time than the best one even before anything is recomputed, are not measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from jogak.text import duration, size
 
 SHARES = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
 """Shares of the memory of activations that plans are searched with."""
+NO_LIMIT = 0.0
+"""The share of the fastest plan without a limit."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,11 @@ class Candidate:
     def describe(self) -> str:
         """One line for people."""
         told = self.measured
+        name = "without a limit" if self.share == NO_LIMIT else f"{self.share:.0%} of activations"
         if told is None:
-            return f"{self.share:.0%} of activations: {duration(self.found[0].outcome.objective)}, cannot win"
+            return f"{name}: {duration(self.found[0].outcome.objective)}, cannot win"
         fits = f"+ {duration(max(told.added_s, 0.0))} again" if told.fits else "does not fit"
-        return f"{self.share:.0%} of activations: {duration(told.step_s)} at {size(told.peak_bytes)}, {fits}"
+        return f"{name}: {duration(told.step_s)} at {size(told.peak_bytes)}, {fits}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def search_jointly(
     """Search with several shares, and take the plan that is fastest after recomputation.
 
     Args:
-        search: the plans of all meshes for a share, the best first.
+        search: the plans of all meshes for a share, the best first; for `NO_LIMIT` those that recomputation may make
+            fit, none where there are none.
         measure: what becomes of a plan; None takes the largest share for which there is one.
         limit: bytes of a device.
     """
@@ -112,16 +117,26 @@ def search_jointly(
     for share in SHARES:
         candidate = Candidate(share, search(share))
         tried.append(candidate)
-        feasible = candidate.found[0].plan is not None
         if any(each.outcome.interrupted for each in candidate.found):
-            measure = None
-            break
+            return Joint(_largest(tried), tried)
+        feasible = candidate.found[0].plan is not None
         if feasible and (measure is None or limit is None or _is_free(candidate.found[0], limit)):
             break
-    feasible_ones = [candidate for candidate in tried if candidate.found[0].plan is not None]
-    if measure is None or limit is None or len(feasible_ones) < 2:
-        return Joint(feasible_ones[0] if feasible_ones else tried[-1], tried)
+    largest = _largest(tried)
+    if measure is None or limit is None or (largest is tried[-1] and _is_free(largest.found[0], limit)):
+        return Joint(largest, tried)
+    fastest = search(NO_LIMIT)
+    if fastest:
+        tried.append(Candidate(NO_LIMIT, fastest))
+    elif sum(candidate.found[0].plan is not None for candidate in tried) < 2:
+        return Joint(largest, tried)
     return _measured(tried, measure, limit)
+
+
+def _largest(tried: Sequence[Candidate]) -> Candidate:
+    """The largest share for which there is a plan within the limit; the smallest share where there is none."""
+    shared = [candidate for candidate in tried if candidate.share != NO_LIMIT]
+    return next((candidate for candidate in shared if candidate.found[0].plan is not None), shared[-1])
 
 
 def _is_free(found: Found, limit: float) -> bool:
@@ -157,9 +172,7 @@ def _measured(tried: list[Candidate], measure: Callable[[Found], Measured], limi
             price = paid if price == 0.0 else min(price, paid)
         if told.fits and (best is None or best.measured is None or told.total_s < best.measured.total_s):
             best = tried[at]
-    if best is None:
-        best = next(candidate for candidate in tried if candidate.found[0].plan is not None)
-    return Joint(best, tried, price)
+    return Joint(_largest(tried) if best is None else best, tried, price)
 
 
 def joint_lines(joint: Joint, lower_bound: float) -> Iterator[str]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jogak.autoshard.joint import SHARES, Measured, search_jointly
+from jogak.autoshard.joint import NO_LIMIT, SHARES, Measured, search_jointly
 from jogak.autoshard.solving import Outcome
 from jogak.sharding.mesh import Mesh
 
@@ -69,7 +69,7 @@ def test_plans_that_cannot_win_are_not_measured():
     log: list[int] = []
     last = 120 + len(SHARES) - 1
     joint = search_jointly(
-        lambda s: plans[s], measure({last: 0.0, **{120 + k: 1.0 for k in range(len(SHARES) - 1)}}, log), LIMIT
+        lambda s: plans.get(s, []), measure({last: 0.0, **{120 + k: 1.0 for k in range(len(SHARES) - 1)}}, log), LIMIT
     )
     assert log == [last]
     assert joint.best.share == SHARES[-1]
@@ -88,3 +88,20 @@ def test_nothing_that_fits_is_what_the_largest_share_gave():
     plans = {0.6: found(2.0, 200), 0.35: found(1.0, 300)}
     joint = search_jointly(lambda s: plans.get(s, found(None)), measure({200: None, 300: None}, []), LIMIT)
     assert [joint.best.share, joint.price] == [0.6, 0.0]
+
+
+@pytest.mark.parametrize(("again", "share"), [(0.1, NO_LIMIT), (5.0, 0.1)])
+def test_the_fastest_plan_without_a_limit_competes(again, share):
+    plans = {0.1: found(2.0, 120), 0.05: found(1.9, 160), NO_LIMIT: found(1.2, 300)}
+    added = {120: 0.1, 160: 1.0, 300: again}
+    joint = search_jointly(lambda s: plans.get(s, found(None)), measure(added, []), LIMIT)
+    assert joint.best.share == share
+    assert joint.best.measured.total_s == min(1.2 + again, 2.1)
+
+
+def test_only_the_plan_without_a_limit_may_be_made_to_fit():
+    plans = {NO_LIMIT: found(1.2, 300)}
+    made = search_jointly(lambda s: plans.get(s, found(None)), measure({300: 0.5}, []), LIMIT)
+    assert [made.best.share, made.best.measured.fits] == [NO_LIMIT, True]
+    failed = search_jointly(lambda s: plans.get(s, found(None)), measure({300: None}, []), LIMIT)
+    assert [failed.best.share, failed.best.found[0].plan] == [SHARES[-1], None]
