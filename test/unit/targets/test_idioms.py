@@ -95,9 +95,12 @@ def test_what_a_mask_leaves(dtype: torch.dtype) -> None:
         code, found, expected = rewritten(function, value, mask)
         assert name in code
         torch.testing.assert_close(found, expected, equal_nan=True, rtol=0, atol=0)
-    code, found, expected = rewritten(lambda value, mask: torch.where(mask, value, 0.0), value, mask[:, :1])
-    assert "where" in code
-    torch.testing.assert_close(found, expected, equal_nan=True)
+    for function in (
+        lambda value, mask: torch.where(mask, value, 0.0), lambda value, mask: torch.where(mask, 0.0, value),
+    ):  # fmt: skip
+        code, found, expected = rewritten(function, value, mask[:, :1])
+        assert "threshold_backward" in code
+        torch.testing.assert_close(found, expected, equal_nan=True, rtol=0, atol=0)
 
 
 def test_a_gradient_of_another_form_stays() -> None:

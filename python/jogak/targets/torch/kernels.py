@@ -47,6 +47,7 @@ _FRESH = frozenset(
             "slice_scatter",
             "scatter_add",
             "gather",
+            "lerp",
             "index_put",
             "cat",
             "stack",
