@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from torch_mlir import ir
 
+from jogak.ingress import importer
 from jogak.ir.context import new_context, parse_module
 from jogak.targets.distributed import launch
 from jogak.testing.forked import forked
+from jogak.testing.imports import once
 
 ROOT = Path(__file__).parent.parent
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("no deadline")
+
+
+def pytest_collection_finish() -> None:
+    """The collector need not walk over torch, the compiler and the tests each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end of the process everything is collected as usual."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imported_once() -> Iterator[None]:
+    """Compilations in this process share the import of a model, which is a third of what they take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importer, "import_program", once(importer.import_program))
+        yield
 
 
 @pytest.fixture(scope="session")

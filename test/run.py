@@ -27,6 +27,7 @@ SUMMARY_LINES = 8
 COMPILE = [sys.executable, "-c", "import jogak.memory.fit, jogak.search.solve"]
 """Loading them compiles the loops of the search; two tests that begin on an empty cache would each do it."""
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
+PYTEST += ["--no-loadscope-reorder"]  # whole models, the longest tests, come first by name
 QUICK = ["-m", "not slow", "--ignore", "test/models", "--ignore", "test/plugin"]
 
 
