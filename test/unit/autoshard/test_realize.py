@@ -18,6 +18,7 @@ from jogak.report.promise import promise
 MODEL = "zoo:gpt2?layers=2&heads=2&width=64&vocab=128&context=64&batch=16&sequence=64"
 
 
+@pytest.mark.slow
 def test_plans_are_timed_by_the_clock_of_the_promise():
     shard = [("tokens=[data, _]", "test"), ("blocks.*.mlp.*.weight=[data, _]", "test")]
     options = ImportOptions(Optimizer("adamw"))
@@ -37,6 +38,7 @@ def test_plans_are_timed_by_the_clock_of_the_promise():
     assert told.total_s < serial
 
 
+@pytest.mark.slow
 def test_the_plan_that_was_measured_is_not_partitioned_again():
     """The program that is kept is the one that the partition phase makes of the annotated program."""
     options = ImportOptions(Optimizer("adamw"))

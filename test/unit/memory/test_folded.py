@@ -148,7 +148,7 @@ def test_a_tighter_pattern_in_some_layers_beats_one_that_just_fits():
     assert added <= 1.001 * bound_of(tape, range(len(tape.steps)), budget).seconds
 
 
-@pytest.mark.parametrize("share", [0.9, 0.75, 0.5, 0.35])
+@pytest.mark.parametrize("share", [0.9, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.75, 0.5, 0.35))])
 def test_folding_costs_little_against_planning_every_layer(share, monkeypatch):
     tape = training_step(12)
     base = sum(step.seconds for step in tape.steps)

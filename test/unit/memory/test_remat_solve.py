@@ -157,7 +157,7 @@ def monotone(results, budgets):
     assert all(result.peak is None or result.peak <= budget for result, budget in zip(results, budgets, strict=True))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, pytest.param(4, marks=pytest.mark.slow), 5])
 def test_frontier_is_monotone(random_graph, seed):
     graph = random_graph(12, seed)
     base = simulate_sequence(graph, graph.order).peak

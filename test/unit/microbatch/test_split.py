@@ -120,6 +120,7 @@ def test_a_row_draws_the_same_in_any_micro_batch(tmp_path: Path) -> None:
     assert largest_error(module, model) < 1e-7
 
 
+@pytest.mark.slow
 def test_the_activations_of_one_are_dead_before_the_next() -> None:
     peaks = {}
     for count in (1, 2, 4, 8):
@@ -150,6 +151,7 @@ def test_batch_normalization_is_told() -> None:
     assert any("bn" in each.location.scope for each in told.notes)
 
 
+@pytest.mark.slow
 def test_sixteen_bit_gradients_are_summed_in_f32() -> None:
     options = ImportOptions(Optimizer("sgd"), autocast="bf16")
     module, _ = in_micro_batches(GPT, 4, options)

@@ -76,7 +76,7 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_messages_do_what_collectives_do(processes: int, tmp_path: Path) -> None:
     script = tmp_path / "ranks.py"
     script.write_text(_SCRIPT)

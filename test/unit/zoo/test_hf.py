@@ -62,6 +62,7 @@ def test_two_steps_in_training_mode_agree(name: str) -> None:
     assert torch.equal(entry.module(**entry.kwargs).loss, entry.module(**entry.kwargs).loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_traces_with_backward_under_fake_tensors(name: str, trace: Callable[[Entry], fx.GraphModule]) -> None:
     graph = trace(small(name))
@@ -70,6 +71,7 @@ def test_traces_with_backward_under_fake_tensors(name: str, trace: Callable[[Ent
     assert None not in gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_functionalized_trace_reads_no_value(name: str) -> None:
     from jogak.ingress.model import load_model

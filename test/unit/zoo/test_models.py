@@ -78,6 +78,7 @@ def test_trains_on_real_data(case: str, train: Callable[[Entry], Tensor]) -> Non
     assert [name for name, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SMALL)
 def test_traces_with_backward_under_fake_tensors(case: str, trace: Callable[[Entry], fx.GraphModule]) -> None:
     graph = trace(small(case))
