@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -146,15 +148,32 @@ def products(count: int, returned: str) -> str:
       }}"""
 
 
+ALONE = """
+import sys
+from pathlib import Path
+import torch
+from jogak.targets.distributed.rank.mesh import Mesh
+from jogak.targets.distributed.rank.step import read_constants, read_program
+
+folder = Path(sys.argv[1])
+program = read_program(folder)
+functions = read_constants(folder, program, torch.device("cpu"))
+given = torch.load(folder / "given.pt")
+done = program.main([given], functions, Mesh({"x": 1}, (), 0, 1.0))
+torch.save(list(done), folder / "done.pt")
+print(functions.peak_bytes)
+"""
+
+
 def run_alone(module: Any, folder: Path, given: torch.Tensor) -> tuple[list[torch.Tensor], int]:
-    """The results of a program of one argument, and the most bytes that IREE gave out."""
+    """The results of a program of one argument, and the most bytes that IREE gave out: it counts a whole process."""
     from jogak.sharding.mesh import Mesh
 
     Iree().write_module(module, Mesh(("x",), (1,)), folder, "products")
-    program = read_program(folder)
-    functions = read_constants(folder, program, torch.device("cpu"))
-    done = program.main([given.clone()], functions, rank_mesh.Mesh({"x": 1}, (), 0, 1.0))
-    return list(done), functions.peak_bytes
+    torch.save(given, folder / "given.pt")
+    done = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "done.pt"), int(done.stdout)
 
 
 def test_a_result_that_is_read_in_its_function_is_held_once(tmp_path: Path) -> None:
