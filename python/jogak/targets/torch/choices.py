@@ -36,6 +36,13 @@ class _Choice(NamedTuple):
         return [1 if at == self.dim else size for at, size in enumerate(self.shape)]
 
 
+class _Place(NamedTuple):
+    """Where the element of a choice is: positions inside the dimension, and whether the index was inside."""
+
+    positions: fx.Node
+    inside: fx.Node
+
+
 def replace(graph: fx.Graph) -> bool:
     """Write what a mask of one position leaves as gathers and scatters; whether there was any.
 
@@ -82,7 +89,7 @@ def _added(graph: fx.Graph, node: Any) -> fx.Node | None:
             other = _negative(graph, other)
         elif node.target is operator.sub:
             chosen = graph.call_function(operator.neg, (chosen,))
-        return graph.call_function(torch.scatter_add, (other, choice.dim, place, chosen))
+        return graph.call_function(torch.scatter_add, (other, choice.dim, place.positions, chosen))
     return None
 
 
@@ -92,7 +99,7 @@ def _scattered(graph: fx.Graph, node: Any) -> fx.Node | None:
         return None
     place = _place(graph, choice)
     nothing = graph.call_function(torch.full, (choice.shape, 0.0), {"dtype": choice.dtype})
-    return graph.call_method("scatter_", (nothing, choice.dim, place, _chosen(graph, choice, place)))
+    return graph.call_method("scatter_", (nothing, choice.dim, place.positions, _chosen(graph, choice, place)))
 
 
 def _negative(graph: fx.Graph, value: Any) -> fx.Node:
@@ -111,25 +118,23 @@ def _noted(made: fx.Node, like: fx.Node) -> fx.Node:
     return made
 
 
-def _place(graph: fx.Graph, choice: _Choice) -> Any:
-    """The index, inside the dimension."""
+def _place(graph: fx.Graph, choice: _Choice) -> _Place:
     index = choice.number
     if choice.offset is not None:
         index = graph.call_function(operator.sub, (index, choice.offset))
     index = graph.call_method("to", (index, torch.int64))
-    place = graph.call_method("clamp", (index, 0, choice.shape[choice.dim] - 1))
-    place.meta["from"] = index
-    return graph.call_method("expand", (place, choice.one))
+    clamped = graph.call_method("clamp", (index, 0, choice.shape[choice.dim] - 1))
+    inside = graph.call_function(operator.eq, (clamped, index))
+    return _Place(graph.call_method("expand", (clamped, choice.one)), inside)
 
 
-def _chosen(graph: fx.Graph, choice: _Choice, place: Any) -> fx.Node:
+def _chosen(graph: fx.Graph, choice: _Choice, place: _Place) -> fx.Node:
     """The element that is chosen; zero where the index is outside."""
-    value, clamped = choice.value, place.args[0]
+    value = choice.value
     if isinstance(value, fx.Node) and value.meta["is"][0] and _size(value, choice) != 1:
         whole = graph.call_method("expand", (value, choice.shape))
-        value = graph.call_function(torch.gather, (whole, choice.dim, place))
-    inside = graph.call_function(operator.eq, (clamped, clamped.meta["from"]))
-    chosen = graph.call_function(torch.where, (inside, value, 0.0))
+        value = graph.call_function(torch.gather, (whole, choice.dim, place.positions))
+    chosen = graph.call_function(torch.where, (place.inside, value, 0.0))
     return graph.call_method("expand", (graph.call_method("to", (chosen, choice.dtype)), choice.one))
 
 
