@@ -20,14 +20,15 @@ from jogak.targets.torch.target import Torch
 
 pytestmark = pytest.mark.slow
 DEEP = "zoo:mlp?layers=6&width=256&features=256&classes=16&batch=2048"
-BATCH = (("x=[data, _]", "test"), ("target=[data]", "test"))
 GPT2 = "zoo:gpt2?layers=1&width=64&heads=2&vocab=256&sequence=32&batch=4"
-TOKENS = (("tokens=[data, _]", "test"), ("target=[data, _]", "test"))
+SHARDS = {
+    DEEP: (("x=[data, _]", "test"), ("target=[data]", "test")),
+    GPT2: (("tokens=[data, _]", "test"), ("target=[data, _]", "test")),
+}
 
 
 def compiled(path: Path, model: str, mesh: str, memory: str = "auto") -> Path:
-    shards = TOKENS if model == GPT2 else BATCH
-    asked = Configuration(model, mesh, ImportOptions(Optimizer("adamw")), shards, "torch", memory=memory)
+    asked = Configuration(model, mesh, ImportOptions(Optimizer("adamw")), SHARDS[model], "torch", memory=memory)
     write_output(compile_configuration(asked), path)
     return path
 

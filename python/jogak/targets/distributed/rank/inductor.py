@@ -117,7 +117,7 @@ def _spread(graph: fx.GraphModule) -> None:
                     torch.ops.aten.clone.default, (start,), {"memory_format": torch.contiguous_format}
                 )
             node.replace_input_with(start, dense)
-    graph.recompile()
+            graph.recompile()
 
 
 def _mode_of(fakes: Sequence[Any]) -> FakeTensorMode:
