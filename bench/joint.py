@@ -2,7 +2,8 @@
 
 A GPT-2 of 4 layers on 4 devices with AdamW. For each budget of a device, time of a step of the plan by
 
-together: what `jogak compile --memory BUDGET` takes.
+together: what `jogak compile --memory BUDGET` takes; share: of the activations that it was searched with, "none" for
+    the fastest plan without a limit.
 first: the largest share of activations for which the search has a plan, then recomputation (what came before prices).
 shard: the search within the budget, nothing recomputed.
 then: the fastest plan without a budget, then recomputation to the budget.
@@ -16,7 +17,7 @@ from dataclasses import replace
 from torch_mlir import ir
 
 from jogak.autoshard.driver import SearchReport, search_program
-from jogak.autoshard.joint import Candidate, Measured
+from jogak.autoshard.joint import NO_LIMIT, Candidate, Measured
 from jogak.autoshard.meshes import meshes
 from jogak.autoshard.plan import SearchOptions
 from jogak.autoshard.realize import Partitioned, realize
@@ -79,7 +80,8 @@ def row(bench: Bench, text: str) -> str:
     joint = report.joint
     together = joint.best.measured if joint else bench.realize(module, budget)[0]
     tried: list[Candidate] = list(joint.tried) if joint else []
-    possible = [candidate for candidate in tried if candidate.found[0].plan is not None]
+    shared = [candidate for candidate in tried if candidate.share != NO_LIMIT]
+    possible = [candidate for candidate in shared if candidate.found[0].plan is not None]
     first = possible[0] if possible else None
     whole = report.found[0].outcome if joint is None and report.recomputed == 1.0 else None
     if first is not None and first.share == 1.0:
@@ -91,7 +93,8 @@ def row(bench: Bench, text: str) -> str:
         before = told(first.measured) if first.measured else least
     bound = report.found[0].outcome.lower_bound
     gap = max(together.total_s - bound, 0.0) / together.total_s if together and together.fits else 0.0
-    return " | ".join([text, told(together), f"{report.recomputed:.0%}", before, shard, told(then), f"{gap:.1%}"])
+    share = "none" if report.recomputed == NO_LIMIT else f"{report.recomputed:.0%}"
+    return " | ".join([text, told(together), share, before, shard, told(then), f"{gap:.1%}"])
 
 
 def main() -> None:

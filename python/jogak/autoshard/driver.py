@@ -41,8 +41,8 @@ class SearchReport:
 
     Attributes:
         found: the best plan on each mesh, the fastest first.
-        recomputed: the share of what ops make that the memory was searched with; below 1 the phase `fit` has to
-            recompute the rest.
+        recomputed: the share of what ops make that the memory was searched with, `NO_LIMIT` for a search without a
+            limit; below 1 the phase `fit` has to recompute the rest.
         joint: how it was chosen among others; None where the memory does not bind.
         partitioned: the best plan behind the next phase, which takes it over; None where that did not have to be run to
             choose it.
@@ -94,7 +94,9 @@ class SearchReport:
             yield "    the bound is over plans of this mesh that treat every second one of equal layers alike"
         if self.interrupted:
             yield "    interrupted: the best plan so far, on the meshes that were tried"
-        if self.recomputed < 1:
+        if self.recomputed == NO_LIMIT:
+            yield "    fits when values are recomputed: the fastest plan, whatever its memory"
+        elif self.recomputed < 1:
             yield f"    fits when values are recomputed: with {self.recomputed:.0%} of what ops make alive at once"
         for line in joint_lines(self.joint, best.lower_bound) if self.joint else ():
             yield f"    {line}"

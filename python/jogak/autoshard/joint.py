@@ -4,9 +4,10 @@ The search knows memory as a limit on what ops keep alive; recomputation afterwa
 it should bring down is a share: the search is run with a part of every activation, and hands a plan over that does not
 fit by itself. A smaller share gives a plan with less communication and more to recompute. Which is best cannot be seen
 from the search alone, so plans are measured: partitioned, made to fit, and timed. Among them is the fastest plan
-without a limit, so that to decide both together is never behind one after the other. What a plan added for each byte
-that it was above the limit is the price (a Lagrange multiplier) by which the others are judged; those that cannot win
-at that price, or that take more time than the best one even before anything is recomputed, are not measured.
+without a limit, where its arguments and single ops fit, so that to decide both together is not behind one after the
+other. What a plan added for each byte that it was above the limit is the price (a Lagrange multiplier) by which the
+others are judged; those that cannot win at that price, or that take more time than the best one even before anything is
+recomputed, are not measured.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from jogak.text import duration, size
 SHARES = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05)
 """Shares of the memory of activations that plans are searched with."""
 NO_LIMIT = 0.0
-"""The share of the fastest plan without a limit."""
+"""Stands for a search without a limit: no other one counts nothing of what ops make."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from torch_mlir import ir
 
+from jogak.autoshard.joint import NO_LIMIT
 from jogak.autoshard.model import Model
 from jogak.autoshard.plan import SearchOptions, memory_limit, pose
 from jogak.autoshard.sites import OpSite, StoredSite
@@ -30,7 +32,7 @@ class Searched:
     Attributes:
         model: the priced problem.
         outcome: its solution.
-        limit: bytes of memory that plans may use.
+        limit: bytes of memory that plans may use; infinite where the plan was searched without a limit.
     """
 
     model: Model
@@ -45,7 +47,10 @@ def search_again(function: ir.Operation, manifest: Mapping[str, Any]) -> Searche
     reading = read_graph(function, registry_of(configuration.plugins).rules())
     limit = memory_limit(configuration.memory, cost.machine.device.memory_bytes)
     posed = pose(reading.graph, cost, read_constraints(function, reading, mesh), SearchOptions(limit))
-    model = posed.with_share(manifest["search"]["recomputed_share"])
+    share = manifest["search"]["recomputed_share"]
+    if share == NO_LIMIT:
+        share, limit = 1.0, inf
+    model = posed.with_share(share)
     return Searched(model, solve_model(model, Effort(_SECONDS), limit=limit), limit)
 
 
