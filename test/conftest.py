@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -25,20 +24,9 @@ settings.register_profile("no deadline", deadline=None)  # a busy machine must n
 settings.load_profile("no deadline")
 
 
-def pytest_collection_finish() -> None:
-    """The collector need not walk over torch, the compiler and the tests each time."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    """At the end of the process everything is collected as usual."""
-    gc.unfreeze()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _imported_once() -> Iterator[None]:
-    """Compilations in this process share the import of a model, which is a third of what they take."""
+    """Compilations in this process share the import of a model: 7 of 88 CPU seconds of the GPT-2 and MoE equalities."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importer, "import_program", once(importer.import_program))
         yield
