@@ -178,7 +178,7 @@ class FoldedPlans:
         unfolded = self.unfolded(plan)
         found = trace(self.arrays, unfolded.sequence)
         whole = self.short.whole_live(found.live, unfolded.first)
-        return View(unfolded.sequence.tolist(), found._replace(live=whole))
+        return View(unfolded.sequence, found._replace(live=whole))
 
     def insert(self, plan: Pattern, move: Move) -> tuple[Pattern, float] | None:
         """The pattern with a move of one layer in every layer."""

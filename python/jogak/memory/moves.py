@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +57,22 @@ class Computed(NamedTuple):
     last: Ints
 
 
+class Found(NamedTuple):
+    """Moves as the kernel leaves them.
+
+    Attributes:
+        start: where the steps of each move begin in `steps`, and behind the last one their end.
+        before: the position that it goes in front of.
+        seconds, score: those of the move.
+    """
+
+    start: Ints
+    before: Ints
+    seconds: Floats
+    score: Floats
+    steps: Ints
+
+
 class MoveFinder:
     """Finds moves on a tape.
 
@@ -74,65 +89,65 @@ class MoveFinder:
         seconds = np.array([max(step.seconds, 1e-9) for step in tape.steps], dtype=np.float64)
         once = np.array([step.once for step in tape.steps], dtype=np.bool_)
         self.needs = Needs(maker, seconds, once)
-        self._steps = np.zeros(len(tape.steps), dtype=np.int64)
 
-    def candidates(self, sequence: Sequence[int], found: Trace, position: int) -> list[Move]:
+    def candidates(self, sequence: Ints, found: Trace, position: int) -> list[Move]:
         """The most promising gaps around a position."""
-        following = np.full(len(self.arrays.sizes), -2, dtype=np.int64)
-        _next_uses(np.asarray(sequence[position:], dtype=np.int64), position, self.arrays, following)
         alive = np.flatnonzero((found.first < position) & (found.last > position) & (found.first >= 0))
-        sizes = self.arrays.sizes[found.value[alive]]
-        moves: dict[tuple[tuple[int, ...], int], Move] = {}
+        values = found.value[alive]
+        values = values[np.argsort(-self.arrays.sizes[values], kind="stable")[:_LARGEST]]
+        prices = np.array([0.0, self.price, 8 * self.price, np.inf])
+        most = len(values) * len(prices)
+        made = Found(
+            np.zeros(most + 1, dtype=np.int64),
+            np.empty(most, dtype=np.int64),
+            np.empty(most),
+            np.empty(most),
+            np.empty(most * min(_DEEP + 1, len(self.needs.once)), dtype=np.int64),
+        )
         over = np.cumsum(np.concatenate([[0], found.live > self.budget]))
-        computed = _computed(found, len(self.arrays.sizes))
-        for instance in alive[np.argsort(-sizes, kind="stable")][:_LARGEST]:
-            value = int(found.value[instance])
-            before = int(following[value])
-            if before <= position or self.needs.once[self.needs.maker[value]]:
-                continue
-            for price in (0.0, self.price, 8 * self.price, np.inf):
-                move = self._close(value, before, position, computed, over, price)
-                if move is not None:
-                    known = moves.get((move.steps, before))
-                    if known is None or move.score < known.score:
-                        moves[move.steps, before] = move
-        return sorted(moves.values(), key=lambda move: move.score)[:_TRIED]
-
-    def _close(
-        self, value: int, before: int, position: int, computed: Computed, over: Ints, price: float
-    ) -> Move | None:
-        """What it takes to compute a value again before a position."""
-        count, net = _needed(value, before, position, price, self.arrays, self.needs, computed, over, self._steps)
-        if count < 0 or net <= 0:
-            return None
-        steps = np.sort(self._steps[:count])
-        seconds = float(self.needs.seconds[steps].sum())
-        return Move(tuple(steps.tolist()), before, seconds, seconds / net)
+        count = _close(values, sequence, position, prices, self.arrays, self.needs, found, over, made)
+        moves: dict[tuple[tuple[int, ...], int], Move] = {}
+        for number in np.argsort(made.score[:count], kind="stable").tolist():
+            steps = tuple(made.steps[made.start[number] : made.start[number + 1]].tolist())
+            before = int(made.before[number])
+            move = Move(steps, before, float(made.seconds[number]), float(made.score[number]))
+            moves.setdefault((steps, before), move)
+            if len(moves) == _TRIED:
+                break
+        return list(moves.values())
 
 
+@helper()
 def _computed(found: Trace, values: int) -> Computed:
     """The computations of a trace, value by value."""
-    order = np.argsort(found.value, kind="stable")
-    start = np.searchsorted(found.value[order], np.arange(values + 1))
-    return Computed(start.astype(np.int64), found.first[order], found.last[order])
+    value, first, last = found.value, found.first, found.last
+    start = np.zeros(values + 2, dtype=np.int64)
+    for k in range(len(value)):
+        start[value[k] + 2] += 1
+    for v in range(1, len(start)):
+        start[v] += start[v - 1]
+    by_first, by_last = np.empty_like(first), np.empty_like(last)
+    for k in range(len(value)):
+        row = start[value[k] + 1]
+        by_first[row], by_last[row] = first[k], last[k]
+        start[value[k] + 1] = row + 1
+    return Computed(start, by_first, by_last)
 
 
-@kernel()
-def _next_uses(rest: Ints, position: int, arrays: Arrays, following: Ints) -> None:
-    """For each value its first reader in the rest of a sequence; -1 where it is made again before, -2 where nobody is.
-
-    Args:
-        position: of the first step of the rest.
-    """
+@helper()
+def _next_uses(sequence: Ints, position: int, arrays: Arrays) -> Ints:
+    """For each value its first reader from a position on; -1 where it is made again before, -2 where nobody is."""
     read_start, read, write_start, write = arrays.read_start, arrays.read, arrays.write_start, arrays.write
-    for place in range(len(rest)):
-        step = rest[place]
+    following = np.full(len(arrays.sizes), -2, dtype=np.int64)
+    for place in range(position, len(sequence)):
+        step = sequence[place]
         for k in range(read_start[step], read_start[step + 1]):
             if following[read[k]] == -2:
-                following[read[k]] = position + place
+                following[read[k]] = place
         for k in range(write_start[step], write_start[step + 1]):
             if following[write[k]] == -2:
                 following[write[k]] = -1
+    return following
 
 
 @helper()
@@ -144,7 +159,7 @@ def _newest(value: int, before: int, start: Ints, first: Ints, last: Ints) -> in
     return -1
 
 
-@kernel()
+@helper()
 def _needed(
     value: int,
     before: int,
@@ -155,6 +170,8 @@ def _needed(
     computed: Computed,
     over: Ints,
     steps: Ints,
+    again: Bools,
+    kept: Bools,
 ) -> tuple[int, int]:
     """The steps that compute a value again before a position: what they need is there, is kept, or made again, too.
 
@@ -162,6 +179,7 @@ def _needed(
         price: seconds of a byte that is kept longer where something is above the budget.
         over: how many positions in front of each one are above the budget.
         steps: is filled with the steps.
+        again, kept: for each step and for each value False, before and after.
 
     Returns:
         how many steps, and the bytes that are alive less at `position`; -1 steps where it cannot be done.
@@ -169,16 +187,16 @@ def _needed(
     read_start, read, sizes, arguments = arrays.read_start, arrays.read, arrays.sizes, arrays.arguments
     maker, seconds, once = needs
     start, first, last = computed
-    again = np.zeros(len(once), dtype=np.bool_)
-    kept = np.zeros(len(sizes), dtype=np.bool_)
     todo = [maker[value]]
-    count = 0
+    longer = [value]  # a list of nothing has no type; what is computed again counts for nothing below
+    count, possible = 0, True
     while len(todo) > 0:
         step = todo.pop()
         if again[step]:
             continue
         if once[step] or count > _DEEP:
-            return -1, 0
+            possible = False
+            break
         again[step] = True
         steps[count] = step
         count += 1
@@ -197,13 +215,59 @@ def _needed(
                     total += seconds[maker[read[j]]]
             if once[source] or keep <= total:
                 kept[operand] = True
+                longer.append(operand)
             else:
                 todo.append(source)
     net = sizes[value]
+    for operand in longer:
+        kept[operand] = False
+        if not again[maker[operand]] and _newest(operand, before, start, first, last) < position:
+            net -= sizes[operand]
     for n in range(count):
-        for k in range(read_start[steps[n]], read_start[steps[n] + 1]):
-            operand = read[k]
-            if kept[operand] and not again[maker[operand]] and _newest(operand, before, start, first, last) < position:
-                net -= sizes[operand]
-                kept[operand] = False
-    return count, net
+        again[steps[n]] = False
+    return count if possible else -1, net
+
+
+@kernel()
+def _close(
+    values: Ints,
+    sequence: Ints,
+    position: int,
+    prices: Floats,
+    arrays: Arrays,
+    needs: Needs,
+    found: Trace,
+    over: Ints,
+    made: Found,
+) -> int:
+    """What it takes to compute each of some values again before its next use, at each of some prices.
+
+    Args:
+        values: that are alive at the position.
+        over: how many positions in front of each one are above the budget.
+        made: is filled with the moves.
+
+    Returns:
+        how many there are.
+    """
+    start, before, seconds, score, steps = made
+    following = _next_uses(sequence, position, arrays)
+    computed = _computed(found, len(arrays.sizes))
+    again, kept = np.zeros(len(needs.once), dtype=np.bool_), np.zeros(len(arrays.sizes), dtype=np.bool_)
+    moves = 0
+    for value in values:
+        if following[value] <= position or needs.once[needs.maker[value]]:
+            continue
+        for price in prices:
+            here = steps[start[moves] :]
+            count, net = _needed(
+                value, following[value], position, price, arrays, needs, computed, over, here, again, kept
+            )
+            if count < 0 or net <= 0:
+                continue
+            here[:count].sort()
+            start[moves + 1], before[moves] = start[moves] + count, following[value]
+            seconds[moves] = needs.seconds[here[:count]].sum()
+            score[moves] = seconds[moves] / net
+            moves += 1
+    return moves

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ import numpy as np
 from jogak.memory.moves import Move, MoveFinder
 from jogak.memory.tape import Tape
 from jogak.memory.trace import Trace, arrays_of, trace
+from jogak.search.jit import Ints
 
 S = TypeVar("S")
 
@@ -45,7 +46,7 @@ class Repeat(NamedTuple):
 class View:
     """A plan as the finder of moves sees it: a sequence with its live bytes and lifetimes."""
 
-    sequence: Sequence[int]
+    sequence: Ints
     trace: Trace
 
 
@@ -157,7 +158,8 @@ class FlatPlans:
 
     def look(self, plan: list[int]) -> View:
         """The sequence and its trace."""
-        return View(plan, trace(self.arrays, plan))
+        sequence = np.asarray(plan, dtype=np.int64)
+        return View(sequence, trace(self.arrays, sequence))
 
     def insert(self, plan: list[int], move: Move) -> tuple[list[int], float]:
         """The sequence with the steps of a move."""
