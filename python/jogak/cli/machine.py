@@ -94,6 +94,8 @@ def _numbers(machine: Machine) -> Iterator[str]:
     yield f"  special functions {device.special_rate:.4g} a second"
     for form, seconds in device.overheads:
         yield f"  {form + ' takes':17} {seconds:.3g} s besides its work"
+    for form, rate in device.traffic:
+        yield f"  {form + ' moves':17} {rate:.3g} bytes/s besides its arithmetic"
     yield f"  kernel overhead   {device.kernel_overhead:.3g} s, for each {'op' if device.fused else 'operation'}"
     yield (
         f"  achieved          {achieved.compute:.0%} of arithmetic, {achieved.memory:.0%} of memory, "

@@ -56,6 +56,8 @@ class Device:
         overheads: the same for forms of arithmetic that take others.
         special_rate: exponentials, logarithms, hyperbolic tangents a second, as achieved.
         fused: whether all the arithmetic of an op is one kernel; otherwise each operation is a pass over memory.
+        traffic: form of arithmetic to the bytes a second that its kernels move before or after their arithmetic; the
+            other forms move them beside it.
     """
 
     memory_bytes: int
@@ -65,6 +67,7 @@ class Device:
     overheads: tuple[tuple[str, float], ...] = ()
     special_rate: float = inf
     fused: bool = True
+    traffic: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,10 @@ class Machine:
         """Seconds that a kernel takes besides its work."""
         return dict(self.device.overheads).get(form, self.device.kernel_overhead)
 
+    def traffic(self, form: Form) -> float | None:
+        """Bytes a second that kernels of a form move besides their arithmetic; None: they do both at once."""
+        return dict(self.device.traffic).get(form)
+
     @property
     def memory_bandwidth(self) -> float:
         """Bytes a second that kernels achieve."""
@@ -210,6 +217,7 @@ class Machine:
             "memory_bandwidth": _finite(self.memory_bandwidth),
             "kernel_overhead_s": self.device.kernel_overhead,
             "overheads_s": dict(self.device.overheads),
+            "traffic": dict(self.device.traffic),
             "special_rate": _finite(self.device.special_rate),
             "fused": self.device.fused,
             "convolution": self.achieved.convolution or self.achieved.compute,

@@ -97,6 +97,7 @@ def _machine(data: Mapping[str, Any]) -> Machine:
             tuple(device.get("overheads", {}).items()),
             device.get("special_rate", inf),
             device.get("fused", True),
+            tuple(device.get("traffic", {}).items()),
         ),
         levels=tuple(_level(entry["name"], entry) for entry in data["levels"]),
         achieved=Achieved(**data.get("achieved", {})),

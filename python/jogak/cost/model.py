@@ -108,6 +108,9 @@ class Roofline:
         iterations = flops / arithmetic.operations if arithmetic.operations else bytes_ / (2 * width)
         special = arithmetic.special * iterations / machine.device.special_rate
         busy = flops / machine.rate(element, form)
+        traffic = machine.traffic(form)
+        if traffic is not None:
+            return machine.overhead(form) + max(busy, special) + bytes_ / traffic
         if machine.device.fused or form is not Form.VECTOR:
             return machine.overhead(form) + max(busy, special, bytes_ / machine.memory_bandwidth)
         # Every operation is a pass of its own: the results between them are written, and read again.

@@ -15,6 +15,7 @@ from torch_mlir import ir
 from jogak.cost.kernel import PLAIN, Arithmetic, Form
 from jogak.ir.affine import LinearExpr, linear_map
 from jogak.ir.barrier import BARRIER
+from jogak.ir.eager import passes_of
 from jogak.ir.permute import is_outgoing
 from jogak.sharding.sharding import Combiner
 
@@ -237,28 +238,17 @@ def arithmetic_of(op: ir.Operation) -> Arithmetic:
     form = Structured(op)
     weights = _weights(form)
     special = sum(weight for inner, weight in weights if inner.name in SPECIAL)
-    names = {inner.name for inner, _ in weights}
+    names = {inner.operation.name for inner in form.body.operations}
     passes = sum(weight for _, weight in weights)
     return Arithmetic(_form(form, names), region_arithmetic(op), special, len(weights), passes)
 
 
 def _weights(op: Structured) -> list[tuple[ir.Operation, float]]:
-    """The ops of a region that make something of tensors, each with its share of the iterations."""
+    """The passes that an engine without a compiler makes, each with its share of the iterations."""
     sizes = [max(size, 1) for size in op.sizes]
-    loops: dict[ir.Value, frozenset[int]] = {}
-    for argument, exprs in zip(op.body.arguments, op.maps, strict=True):
-        known = [expr.terms if expr is not None else tuple((loop, 1) for loop in range(len(sizes))) for expr in exprs]
-        loops[argument] = frozenset(loop for terms in known for loop, _ in terms)
-    found = []
-    for view in op.body.operations:
-        inner = view.operation
-        own = frozenset[int]().union(*(loops.get(value, frozenset()) for value in inner.operands))
-        if inner.name == "linalg.index":
-            own = frozenset([int(ir.IntegerAttr(inner.attributes["dim"]).value)])
-        loops |= dict.fromkeys(inner.results, own)
-        if inner.name in ("arith.select", "tensor.extract") or _is_arithmetic(inner):
-            found.append((inner, prod(sizes[loop] for loop in own) / prod(sizes)))
-    return found
+    counts = lambda inner: inner.name in ("arith.select", "tensor.extract") or _is_arithmetic(inner)  # noqa: E731
+    found = passes_of(op.body, op.maps, len(sizes), counts)
+    return [(inner, prod(sizes[loop] for loop in own) / prod(sizes)) for inner, own in found.items()]
 
 
 def _form(op: Structured, names: set[str]) -> Form:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 import numpy as np
+from scipy.optimize import nnls
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,41 @@ def fit_line(amounts: Sequence[float], seconds: Sequence[float]) -> Line:
         largest = int(x.argmax())
         alpha, beta = 0.0, float(t[largest] / x[largest])
     return Line(alpha, beta, float(np.abs((alpha + beta * x) / t - 1).max()))
+
+
+@dataclass(frozen=True)
+class Plane:
+    """`seconds = alpha + beta * amount + gamma * other`, none of them negative.
+
+    Attributes:
+        alpha: seconds.
+        beta: seconds for each unit, positive.
+        gamma: seconds for each unit of the other amount; 0 where it makes no difference.
+        error: the largest relative error on what it was fitted to.
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+    error: float
+
+
+def fit_plane(amounts: Sequence[float], others: Sequence[float], seconds: Sequence[float]) -> Plane:
+    """The plane that is closest to measured times, each error relative to its time.
+
+    Args:
+        amounts: operations.
+        others: bytes.
+        seconds: positive.
+    """
+    x, y, t = (np.asarray(each, np.float64) for each in (amounts, others, seconds))
+    scales = np.array([1.0, x.max(), y.max()])
+    found, _ = nnls(np.stack([np.ones_like(t), x, y], axis=1) / scales / t[:, None], np.ones_like(t))
+    alpha, beta, gamma = (float(v) for v in found / scales)
+    if not beta:
+        line = fit_line(amounts, seconds)
+        alpha, beta, gamma = line.alpha, line.beta, 0.0
+    return Plane(alpha, beta, gamma, float(np.abs((alpha + beta * x + gamma * y) / t - 1).max()))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

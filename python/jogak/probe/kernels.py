@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle
 
 import torch
@@ -19,9 +18,21 @@ from jogak.probe.measurement import CONTRACTION, CONVOLUTION, OVERHEAD, SPECIAL,
 
 Call = Callable[[], object]
 
-MATMULS = ((256, 256, 1024), (1024, 256, 256), (512, 512, 512), (256, 1024, 1024), (1024, 1024, 1024))
+MATMULS = (
+    (32, 64, 64),
+    (64, 256, 256),
+    (256, 256, 256),
+    (256, 256, 1024),
+    (1024, 256, 256),
+    (512, 512, 512),
+    (1024, 1024, 1024),
+)
 """Rows, inner dimension, columns."""
-CONVOLUTIONS = ((4, 32, 32, 32), (4, 64, 64, 16), (4, 128, 128, 8), (4, 256, 256, 4))
+HALF_MATMULS = ((512, 512, 512), (256, 1024, 1024))
+"""The same for other element types than f32."""
+ATTENTION = ((2, 128, 4, 64),)
+"""Sequences, positions, heads, width of a head: products of small matrices, whose rows lie apart in memory."""
+CONVOLUTIONS = ((4, 16, 16, 16), (4, 32, 32, 8), (4, 32, 32, 32), (4, 64, 64, 16), (4, 128, 128, 8), (4, 256, 256, 4))
 """Images, channels in, channels out, height and width; windows are 3 by 3."""
 ELEMENTS = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22)
 """Sizes of vectors."""
@@ -43,7 +54,8 @@ class Case:
         element: type that it computes in.
         flops: arithmetic operations.
         bytes: read and written.
-        call: does it once.
+        call: does it once, or several times.
+        times: how often.
     """
 
     work: str
@@ -52,6 +64,7 @@ class Case:
     flops: float
     bytes: float
     call: Call
+    times: int = 1
 
 
 def cases(scale: float = 1.0) -> Iterator[Case]:
@@ -60,10 +73,12 @@ def cases(scale: float = 1.0) -> Iterator[Case]:
     Args:
         scale: of all sizes; below 1 for a quick look.
     """
-    yield from _overheads()
+    yield _overhead()
     for element in DTYPES:
-        for sizes in MATMULS if element == "f32" else MATMULS[2:4]:
+        for sizes in MATMULS if element == "f32" else HALF_MATMULS:
             yield _matmul(element, [_scaled(size, scale) for size in sizes])
+    for sequences, positions, heads, width in ATTENTION:
+        yield from _attention(sequences, _scaled(positions, scale), heads, _scaled(width, scale))
     for images, into, out, side in CONVOLUTIONS:
         yield from _convolution(images, _scaled(into, scale), _scaled(out, scale), side)
     for count in ELEMENTS:
@@ -74,15 +89,18 @@ def _scaled(size: int, scale: float) -> int:
     return max(8, int(size * scale))
 
 
-def _overheads() -> Iterator[Case]:
-    """What calls cost besides their work: on small tensors, different ones each time, as in a program."""
-    few = [(torch.rand(4, 8), torch.rand(4, 8)) for _ in range(SMALL)]
-    images = [(torch.rand(1, 8, 4, 4), torch.rand(8, 8, 3, 3)) for _ in range(SMALL)]
-    vectors = cycle([call for pair in few for call in _small(*pair)])
-    products = cycle([partial(torch.einsum, "ab,cb->ac", a, b) for a, b in few])
-    windows = cycle([call for data, weight in images for call in _small_windows(data, weight)])
-    for form, calls in ((VECTOR, vectors), (CONTRACTION, products), (CONVOLUTION, windows)):
-        yield Case(OVERHEAD, form, "f32", 32, 384, lambda calls=calls: next(calls)())  # type: ignore[misc]
+def _overhead() -> Case:
+    """What a vector operation takes besides its work, on small tensors, different ones each time, as in a program.
+
+    There they come several at a time, between products or convolutions.
+    """
+    runs = cycle([_small(torch.rand(4, 8), torch.rand(4, 8)) for _ in range(SMALL)])
+
+    def call() -> None:
+        for each in next(runs):
+            each()
+
+    return Case(OVERHEAD, VECTOR, "f32", 32, 384, call, len(next(runs)))
 
 
 def other_work() -> Call:
@@ -116,15 +134,6 @@ def _small(a: Tensor, b: Tensor) -> list[Call]:
     ]
 
 
-def _small_windows(data: Tensor, weight: Tensor) -> list[Call]:
-    made = functional.conv2d(data, weight, padding=1)
-    both = ([True, False, False], [False, True, False])
-    return [
-        partial(functional.conv2d, data, weight, padding=1),
-        *(_backward(made, data, weight, each) for each in both),
-    ]
-
-
 def _in_turn(make: Callable[[], tuple[Tensor, ...]], call: Callable[..., object]) -> Call:
     """A call on other operands every time, so that no cache holds them: in a program they were made long before."""
     first = make()
@@ -141,6 +150,23 @@ def _matmul(element: str, sizes: Sequence[int]) -> Case:
         lambda: (torch.rand(m, k).to(dtype), torch.rand(n, k).to(dtype)), lambda a, b: torch.einsum("ab,cb->ac", a, b)
     )
     return Case(CONTRACTION, f"matmul {m}x{k}x{n}", element, 2.0 * m * k * n, moved, call)
+
+
+def _attention(sequences: int, positions: int, heads: int, width: int) -> Iterator[Case]:
+    """The two products of an attention, from queries, keys and values as a projection makes them."""
+
+    def make() -> tuple[Tensor, ...]:
+        rows = torch.rand(2, sequences, positions, heads, width)
+        return *rows.unbind(), torch.rand(sequences, heads, positions, positions)
+
+    small, large = sequences * positions * heads * width, sequences * heads * positions**2
+    name = f"attention {sequences}x{positions}x{heads}x{width}"
+    calls: dict[str, Callable[..., object]] = {
+        "scores": lambda query, key, scores: torch.einsum("acbe,adbe->abcd", query, key),
+        "values": lambda query, value, scores: torch.einsum("abce,aebd->abcd", scores, value),
+    }
+    for part, moved in (("scores", 2 * small + large), ("values", 2 * small + large)):
+        yield Case(CONTRACTION, f"{name} {part}", "f32", 2.0 * large * width, 4.0 * moved, _in_turn(make, calls[part]))
 
 
 def _convolution(images: int, into: int, out: int, side: int) -> Iterator[Case]:
@@ -173,7 +199,6 @@ def _vector(count: int, special: bool) -> Iterator[Case]:
     plain: Sequence[tuple[str, str, int, Callable[[Tensor, Tensor], object]]] = (
         (VECTOR, "add", 12, lambda a, b: a + b),
         (VECTOR, "add in place", 12, lambda a, b: a.add_(b)),
-        (VECTOR, "sum of rows", 4, lambda a, b: a.view(-1, 64).sum(1)),
         (SPECIAL, "exponential", 8, lambda a, b: torch.exp(a)),
         (SPECIAL, "logarithm", 8, lambda a, b: torch.log(a)),
         (SPECIAL, "error function", 8, lambda a, b: torch.erf(a)),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jogak.cost.collectives import KINDS
-from jogak.probe.fit import Line, fit_line, geometric_mean
+from jogak.probe.fit import Line, Plane, fit_line, fit_plane, geometric_mean
 from jogak.probe.measurement import CONTRACTION, CONVOLUTION, OVERHEAD, SPECIAL, VECTOR, CollectiveTime, KernelTime
 
 LARGE = 16
@@ -66,25 +66,42 @@ def rates(kernels: Iterable[KernelTime], work: str) -> dict[str, list[float]]:
     return found
 
 
+def plane_of(kernels: Iterable[KernelTime], work: str) -> Plane:
+    """Seconds of products, or of convolutions, of f32, by their operations and the bytes that they read and write."""
+    own = [each for each in kernels if each.work == work and each.element == "f32"]
+    return fit_plane([each.flops for each in own], [each.bytes for each in own], [each.seconds for each in own])
+
+
 def _device(host: Host, ranks: int, kernels: Sequence[KernelTime]) -> Iterator[str]:
-    products, windows = rates(kernels, CONTRACTION), rates(kernels, CONVOLUTION)["f32"]
-    peaks = {element: max(found) for element, found in products.items()}
-    peaks["f32"] = max(peaks["f32"], *windows)
-    vectors = sorted((each for each in kernels if each.work == VECTOR), key=lambda each: each.flops)
-    streams = [each.bytes / each.seconds for each in vectors if each.flops * LARGE >= vectors[-1].flops]
-    special = [each.flops / each.seconds for each in kernels if each.work == SPECIAL]
-    overheads = {each.name: each.seconds for each in kernels if each.work == OVERHEAD}
+    planes = {work: plane_of(kernels, work) for work in (CONTRACTION, CONVOLUTION)}
+    peaks = {element: max(found) for element, found in rates(kernels, CONTRACTION).items()}
+    peaks["f32"] = max(peaks["f32"], *(1 / plane.beta for plane in planes.values()))
+    vectors = [each for each in kernels if each.work == VECTOR]
+    largest = max(each.flops for each in vectors)
+    streams = [each.bytes / each.seconds for each in vectors if each.flops * LARGE >= largest]
+    bandwidth = geometric_mean(streams)
+    (overhead,) = [each.seconds for each in kernels if each.work == OVERHEAD]
     yield from ("", "[device]", f"memory_bytes = {host.memory_bytes // ranks}")
     yield f"memory_bandwidth = {max(streams):.4g}"
-    yield f"kernel_overhead = {overheads[VECTOR]:.3g}"
-    yield f"special_rate = {geometric_mean(special):.4g}"
+    yield f"kernel_overhead = {overhead:.3g}"
+    yield f"special_rate = {geometric_mean(list(_beyond(kernels, bandwidth))):.4g} # besides the pass over memory"
     yield "fused = false # PyTorch without a compiler runs each operation of an op by itself"
     yield from ("", "[device.overheads]")
-    yield from (f"{form} = {seconds:.3g}" for form, seconds in overheads.items() if form != VECTOR)
+    for work, plane in planes.items():
+        yield f"{work} = {plane.alpha:.3g} # with its other numbers at most {plane.error:.0%} off what was measured"
+    yield from ("", "[device.traffic]")
+    yield from (f"{work} = {1 / plane.gamma:.4g}" for work, plane in planes.items() if plane.gamma)
     yield from ("", "[device.flops]", *(f"{element} = {rate:.4g}" for element, rate in peaks.items()))
-    yield from ("", "[achieved]", f"compute = {geometric_mean(products['f32']) / peaks['f32']:.3f}")
-    yield f"convolution = {geometric_mean(windows) / peaks['f32']:.3f}"
-    yield f"memory = {geometric_mean(streams) / max(streams):.3f}"
+    yield from ("", "[achieved]", f"compute = {1 / planes[CONTRACTION].beta / peaks['f32']:.3f}")
+    yield f"convolution = {1 / planes[CONVOLUTION].beta / peaks['f32']:.3f}"
+    yield f"memory = {bandwidth / max(streams):.3f}"
+
+
+def _beyond(kernels: Iterable[KernelTime], bandwidth: float) -> Iterator[float]:
+    """Transcendental functions a second, without the pass over memory that they take part in; most of it at most."""
+    for each in kernels:
+        if each.work == SPECIAL:
+            yield each.flops / max(each.seconds - each.bytes / bandwidth, each.seconds / LARGE)
 
 
 def fitted(collectives: Iterable[CollectiveTime]) -> dict[tuple[str, int], Line]:

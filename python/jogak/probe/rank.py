@@ -42,7 +42,7 @@ def main() -> None:
                 case.element,
                 case.flops,
                 case.bytes,
-                kernel_seconds(case.call, between, given.seconds),
+                kernel_seconds(case.call, between, given.seconds) / case.times,
             )
             for case in cases(given.scale)
         ]

@@ -22,6 +22,24 @@ func.func @main({arguments}) -> tensor<{result}> {{
 """
 EXPONENTIAL = "%e = math.exp %x : f32\n %s = arith.addf %e, %x : f32\n linalg.yield %s : f32"
 LOGARITHM = "%l = math.log %y : f32\n %s = arith.subf %x, %l : f32\n linalg.yield %s : f32"
+AVERAGE = """%big = arith.constant 0.9 : f32\n %low = arith.constant 0.1 : f32
+ %p = arith.mulf %x, %big : f32\n %q = arith.mulf %y, %low : f32
+ %s = arith.addf %p, %q : f32\n linalg.yield %s : f32"""
+SQUARES = """%big = arith.constant 0.9 : f32\n %low = arith.constant 0.2 : f32\n %p = arith.mulf %x, %big : f32
+ %q = arith.mulf %y, %y : f32\n %r = arith.mulf %q, %low : f32\n %s = arith.addf %p, %r : f32\n linalg.yield %s : f32"""
+USED_TWICE = """%low = arith.constant 0.1 : f32\n %p = arith.mulf %y, %low : f32\n %s = arith.addf %x, %p : f32
+ %t = arith.mulf %s, %p : f32\n linalg.yield %t : f32"""
+FROM_A_PRODUCT = """%low = arith.constant 0.1 : f32\n %p = arith.mulf %y, %low : f32\n %s = arith.subf %p, %x : f32
+ linalg.yield %s : f32"""
+RECTIFIER = """%low = arith.constant 0.0 : f32\n %p = arith.cmpf ugt, %x, %low : f32
+ %s = arith.select %p, %x, %low : f32\n linalg.yield %s : f32"""
+LARGER = "%p = arith.cmpf ogt, %x, %y : f32\n %s = arith.select %p, %x, %y : f32\n linalg.yield %s : f32"
+MASK = """%low = arith.constant 0.5 : f32\n %p = arith.cmpf ogt, %x, %low : f32
+ %s = arith.select %p, %y, %x : f32\n linalg.yield %s : f32"""
+CHOSEN = """%low = arith.constant 0.0 : f32\n %i = linalg.index 1 : index\n %j = arith.index_cast %i : index to i64
+ %t = arith.fptosi %y : f32 to i64\n %p = arith.cmpi eq, %t, %j : i64\n %q = arith.select %p, %x, %low : f32
+ %s = arith.addf %q, %acc : f32\n linalg.yield %s : f32"""
+LEFT_ELSE = CHOSEN.replace("%x, %low : f32\n", "%low, %x : f32\n")
 PRODUCTS = "%m = arith.mulf %x, %y : f32\n %s = arith.addf %m, %acc : f32\n linalg.yield %s : f32"
 
 
@@ -68,6 +86,31 @@ CASES = {
         Arithmetic(Form.VECTOR, 2, 1, 2, 2),
     ),
 }
+
+PAIR = (["4xf32"] * 2, "4xf32", ["(m) -> (m)"] * 3, "p")
+CLASSES = (["4x8xf32", "4xf32"], "4xf32", ["(m,k)->(m,k)", "(m,k)->(m)", "(m,k)->(m)"], "pr")
+PASSES = {
+    "a moving average": (generic(*PAIR, AVERAGE), 1, 1.0),
+    "a scaled square is added": (generic(*PAIR, SQUARES), 2, 2.0),
+    "a product that is read twice": (generic(*PAIR, USED_TWICE), 3, 3.0),
+    "a difference from a product": (generic(*PAIR, FROM_A_PRODUCT), 2, 2.0),
+    "a rectifier": (generic(["4xf32"], "4xf32", ["(m) -> (m)"] * 2, "p", RECTIFIER), 1, 1.0),
+    "the larger of two": (generic(*PAIR, LARGER), 1, 1.0),
+    "a mask of one and a choice of another": (generic(*PAIR, MASK), 2, 2.0),
+    "the element of a class is gathered": (generic(*CLASSES, CHOSEN), 4, 4 / 8),
+    "all elements but that of a class": (generic(*CLASSES, LEFT_ELSE), 4, 2 + 2 / 8),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_passes_of_an_engine_without_a_compiler(name):
+    text, steps, passes = PASSES[name]
+    with new_context():
+        module = ir.Module.parse(text)
+        main = module.body.operations[0]
+        op = next(each for each in main.regions[0].blocks[0].operations if each.operation.name == "linalg.generic")
+        found = arithmetic_of(op.operation)
+    assert (found.steps, found.passes) == (steps, pytest.approx(passes))
 
 
 @pytest.mark.parametrize("name", CASES)
