@@ -1,7 +1,7 @@
 """Predicted against measured, and the plan of the search against those of experts; see jogak.testing.prediction.
 
 jogak machine probe --nproc 4 -o machine.toml
-python bench/prediction.py [gpt llama resnet] --nproc 4 --machine machine.toml --folder plans
+python bench/prediction.py [gpt llama resnet] --nproc 4 --machine machine.toml --folder plans [--rounds 3]
 """
 
 from jogak.testing.prediction import main

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jogak.cost.collectives import KINDS
-from jogak.probe.fit import Line, Plane, fit_line, fit_plane, geometric_mean
+from jogak.probe.fit import Line, Plane, fit_lines, fit_plane, geometric_mean
 from jogak.probe.measurement import CONTRACTION, CONVOLUTION, OVERHEAD, SPECIAL, VECTOR, CollectiveTime, KernelTime
 
 LARGE = 16
@@ -105,11 +105,17 @@ def _beyond(kernels: Iterable[KernelTime], bandwidth: float) -> Iterator[float]:
 
 
 def fitted(collectives: Iterable[CollectiveTime]) -> dict[tuple[str, int], Line]:
-    """For each kind and size of group its latency and seconds for each byte."""
-    groups: dict[tuple[str, int], list[CollectiveTime]] = {}
+    """For each kind and size of group its latency and seconds for each byte.
+
+    Kinds have one latency for a size of group: most of it is waiting for ranks that come later, whatever is moved then,
+    and measured kind by kind it is mostly noise.
+    """
+    groups: dict[int, dict[str, tuple[list[float], list[float]]]] = {}
     for each in collectives:
-        groups.setdefault((each.kind, each.devices), []).append(each)
-    return {key: fit_line([each.bytes for each in of], [each.wall for each in of]) for key, of in groups.items()}
+        bytes_, seconds = groups.setdefault(each.devices, {}).setdefault(each.kind, ([], []))
+        bytes_.append(each.bytes)
+        seconds.append(each.wall)
+    return {(kind, devices): line for devices, of in groups.items() for kind, line in fit_lines(of).items()}
 
 
 def _links(ranks: int, lines: Mapping[tuple[str, int], Line]) -> Iterator[str]:

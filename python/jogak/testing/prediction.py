@@ -1,29 +1,38 @@
 """How well the cost model predicts plans that run: step time and memory, and whether the plan it prefers is the best.
 
 Every plan of a model (the one that the search finds, and those that experts write) is compiled for a measured machine
-and runs on processes of this machine with one thread each.
+and runs on processes of this machine with one thread each. A machine of which others take their part does not keep its
+speed; with several rounds it is probed again in each, all plans run directly after, and medians of rounds are told.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from jogak.compiler import compile_configuration
 from jogak.configuration import Configuration
+from jogak.cost.machine_file import read_machine
+from jogak.cost.model import cost_model
 from jogak.ingress.importer import import_program
 from jogak.ingress.options import ImportOptions, Optimizer
+from jogak.ir.context import new_context, parse_file
 from jogak.ir.module import main_function
 from jogak.ir.pass_manager import run_pipeline
 from jogak.ir.pipelines import NORMALIZE
-from jogak.report.manifest import load_manifest
+from jogak.partition.prices import Prices
+from jogak.probe.run import probe
+from jogak.registry import registry_of
+from jogak.report.manifest import file_of, load_manifest
 from jogak.report.output import write_output
 from jogak.report.profile import write_profile
+from jogak.report.promise import step_seconds
 from jogak.runtime.values import load_values
 from jogak.sharding.annotation import read_arguments
 from jogak.sharding.mesh import Mesh
@@ -40,6 +49,7 @@ MODELS: Mapping[str, tuple[str, str]] = {
     "resnet": ("zoo:resnet?depth=18&width=16&image=32&classes=16&batch=16", "sgd"),
 }
 AUTO = "auto"
+PROBE_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
@@ -108,23 +118,67 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
     return write_profile(folder, manifest, done.profiles, done.program).to_json()
 
 
-def row(name: str, folder: Path, share: float) -> tuple[str, float, float]:
-    """A line of the table, with the predicted and the measured seconds of the wall.
+@dataclass(frozen=True)
+class Taken:
+    """What a plan was predicted to take with a machine file, and took directly after that was measured.
+
+    Attributes:
+        predicted: seconds of a step.
+        wall: the same, measured.
+        processor: processor seconds of a rank.
+        memory: predicted and measured bytes.
+    """
+
+    predicted: float
+    wall: float
+    processor: float
+    memory: tuple[int, int]
+
+
+def take(folder: Path, steps: int, machine: Path) -> Taken:
+    """Run a plan, and predict it for a machine file, which need not be the one that the plan was made for."""
+    found = measure(folder, steps)
+    step, memory = found["step"], found["memory"]
+    predicted = predict(folder, machine)
+    bytes_ = memory["predicted_bytes"], memory["measured_bytes"]
+    return Taken(predicted, step["measured_s"], step["processor_s"], bytes_)
+
+
+def predict(folder: Path, machine: Path) -> float:
+    """Seconds of a step of a compiled plan on a machine."""
+    manifest = load_manifest(folder)
+    configuration = Configuration.from_json(manifest["configuration"])
+    registry = registry_of(configuration.plugins)
+    cost = cost_model(configuration.cost_model, read_machine(machine), Mesh.from_json(manifest["mesh"]), registry)
+    module = parse_file(file_of(folder, manifest["modules"]["device"]), new_context())
+    return step_seconds(main_function(module).operation, Prices(cost))
+
+
+def middle(rounds: Sequence[Taken]) -> tuple[Taken, float]:
+    """The medians over rounds, and the median ratio of measured to predicted: both of a round change together."""
+    columns = zip(*((each.predicted, each.wall, each.processor) for each in rounds), strict=True)
+    ratio = median(each.wall / each.predicted for each in rounds)
+    predicted, wall, processor = map(median, columns)
+    return Taken(predicted, wall, processor, max(each.memory for each in rounds)), ratio
+
+
+def row(name: str, folder: Path, rounds: Sequence[Taken], share: float) -> str:
+    """A line of the table.
 
     Args:
         share: ranks that share a core: a step takes that much longer than its processor time.
     """
-    found = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
-    step, memory = found["step"], found["memory"]
-    used = step["processor_s"] * share
+    taken, ratio = middle(rounds)
+    ratios = [each.wall / each.predicted for each in rounds]
+    predicted, measured = taken.memory
     cells = [
         f"{name:22} {load_manifest(folder)['configuration']['mesh']:16}",
-        f"{duration(step['predicted_s']):>10} {duration(step['measured_s']):>10}",
-        f"{step['measured_s'] / step['predicted_s']:6.2f} {duration(used):>10} {used / step['predicted_s']:6.2f}",
-        f"{size(memory['predicted_bytes']):>10} {size(memory['measured_bytes']):>10}",
-        f"{memory['measured_bytes'] / memory['predicted_bytes']:6.3f}",
+        f"{duration(taken.predicted):>10} {duration(taken.wall):>10}",
+        f"{ratio:6.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{duration(taken.processor * share):>10}",
+        f"{size(predicted):>10} {size(measured):>10} {measured / predicted:6.3f}",
     ]
-    return " ".join(cells), step["predicted_s"], step["measured_s"]
+    return " ".join(cells)
 
 
 def main() -> None:
@@ -135,6 +189,8 @@ def main() -> None:
     parser.add_argument("--machine", type=Path, required=True, help="what jogak machine probe --nproc N wrote")
     parser.add_argument("--folder", type=Path, required=True, help="for the compiled plans, which are kept")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1, help="each probes the machine again, where there are several")
+    parser.add_argument("--seconds", type=float, default=0.05, help="of each measurement of such a probe")
     parser.add_argument("--compile-only", action="store_true", help="leave the measurement to a later run")
     given = parser.parse_args()
     share = max(1.0, given.nproc / len(os.sched_getaffinity(0)))
@@ -146,27 +202,37 @@ def main() -> None:
 def _run(name: str, given: Any, share: float) -> None:
     spec, train = MODELS[name]
     print(f"{name}: {spec}, {given.nproc} processes")
-    print(f"{'plan':39} {'predicted':>10} {'measured':>10}  ratio  processor  ratio  predicted   measured  ratio")
-    rows = []
+    folders = {}
     for asked in plans(name, given.nproc):
-        folder = given.folder / f"{name}-{given.nproc}-{asked.plan.replace(' ', '')}"
+        folder = folders[asked.plan] = given.folder / f"{name}-{given.nproc}-{asked.plan.replace(' ', '')}"
         if not folder.is_dir():
             compile_plan(spec, train, asked, given.nproc, given.machine, folder)
-        if given.compile_only:
-            continue
-        measure(folder, given.steps)
-        rows.append(row(asked.plan, folder, share))
-        print(rows[-1][0], flush=True)
-    if rows:
-        _verdict(rows)
+    if given.compile_only:
+        return
+    rounds: dict[str, list[Taken]] = {plan: [] for plan in folders}
+    for number in range(given.rounds):
+        machine = given.machine
+        if given.rounds > 1:
+            machine = given.folder / f"{name}-{given.nproc}-round-{number}.toml"
+            machine.write_text(probe(given.nproc, given.seconds, 1.0, PROBE_TIMEOUT), encoding="utf-8")
+        for plan, folder in folders.items():
+            rounds[plan].append(take(folder, given.steps, machine))
+    print(f"{'plan':39} {'predicted':>10} {'measured':>10}  ratio (of rounds)   processor  predicted   measured  ratio")
+    for plan, folder in folders.items():
+        print(row(plan, folder, rounds[plan], share))
+    print(verdict([middle(each) for each in rounds.values()], list(folders)))
 
 
-def _verdict(rows: Sequence[tuple[str, float, float]]) -> None:
-    best = min(taken for _, _, taken in rows)
-    predicted = sorted(range(len(rows)), key=lambda at: rows[at][1])
-    found = sorted(range(len(rows)), key=lambda at: rows[at][2])
-    apart = max(abs(taken / told - 1) for _, told, taken in rows)
-    print(
-        f"auto takes {rows[0][2] / best:.3f}x of the fastest; predictions at most {apart:.0%} off; "
-        f"ranking {'kept' if predicted == found else 'changed'}"
+def verdict(rows: Sequence[tuple[Taken, float]], names: Sequence[str]) -> str:
+    """How good the plan of the search is, which comes first, and which plans are predicted in another order."""
+    best = min(taken.wall for taken, _ in rows)
+    apart = max(abs(ratio - 1) for _, ratio in rows)
+    wrong = [
+        f"{first} before {second}, which takes {1 - b.wall / a.wall:.0%} less"
+        for (first, (a, _)), (second, (b, _)) in permutations(zip(names, rows, strict=True), 2)
+        if a.predicted < b.predicted and a.wall > b.wall
+    ]
+    order = "kept" if not wrong else f"changed: {'; '.join(wrong)}"
+    return (
+        f"auto takes {rows[0][0].wall / best:.3f}x of the fastest; predictions at most {apart:.0%} off; ranking {order}"
     )

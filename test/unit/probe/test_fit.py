@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jogak.cost.kernel import Arithmetic, Form
 from jogak.cost.machine_file import parse_machine
 from jogak.cost.model import Roofline
-from jogak.probe.fit import fit_line, fit_plane, geometric_mean
+from jogak.probe.fit import fit_line, fit_lines, fit_plane, geometric_mean
 from jogak.probe.links import factors
 from jogak.probe.machine import Host, machine_file
 from jogak.probe.measurement import (
@@ -50,6 +50,22 @@ def test_noise_moves_the_line_little():
     assert found.alpha == pytest.approx(1e-4, rel=0.15)
     assert found.beta == pytest.approx(1e-9, rel=0.15)
     assert found.error < 0.15
+
+
+@given(st.floats(1e-5, 1e-2), st.floats(1e-10, 1e-7), st.floats(1e-10, 1e-7))
+def test_lines_with_a_common_constant_are_found_again(alpha, first, second):
+    slopes = {"first": first, "second": second}
+    found = fit_lines({name: (SIZES, [alpha + beta * size for size in SIZES]) for name, beta in slopes.items()})
+    for name, beta in slopes.items():
+        assert found[name].alpha == pytest.approx(alpha, rel=1e-3)
+        assert found[name].beta == pytest.approx(beta, rel=1e-3)
+        assert found[name].error < 1e-3
+
+
+def test_noise_does_not_make_a_common_constant_small():
+    """Relative to measured times a fit would follow those that are too short: 1.5e-3 here."""
+    found = fit_lines({"all_gather": ([1.0] * 6, [1e-3, 9e-3, 3e-3, 7e-3, 2e-3, 8e-3])})
+    assert found["all_gather"].alpha == pytest.approx(5e-3, rel=0.02)
 
 
 PRODUCTS = [(2.0 * m * k * n, 4.0 * (m * k + k * n + m * n)) for m, k, n in ((32, 64, 64), (256,) * 3, (64, 512, 512))]
