@@ -96,8 +96,9 @@ class Draws:
 
     def bits(self, shape: Sequence[int]) -> Tensor:
         """The next draw."""
+        bits = random_bits(self.seed, self.count, shape)
         self.count += 1
-        return random_bits(self.seed, self.count - 1, shape)
+        return bits
 
     def next_seed(self) -> dict[str, Tensor]:
         """The seed of the next step by its name; nothing where nothing was drawn."""

@@ -9,20 +9,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import traceback
-from torch.nn.utils.stateless import _reparametrize_module
 
 from jogak.errors import JogakError
 from jogak.ingress import losses
 from jogak.ingress.checkpoints import REGION, Again, repeating
+from jogak.ingress.layer_calls import NotRepeatable
+from jogak.ingress.layer_graphs import LayerCalls
 from jogak.ingress.model import Model
 from jogak.ingress.naming import tensor_leaves
 from jogak.ingress.options import ImportOptions, Loss
 from jogak.ingress.places import ModuleScopes, PlaceMode
 from jogak.ingress.program import Argument, Result
 from jogak.ingress.randomness import SEED, Draws, counted_draws
+from jogak.ingress.repeated_layers import RepeatedLayers
 from jogak.ingress.rewrites import rewritten
+from jogak.ingress.stateless import swapped
 
 
 @contextmanager
@@ -38,12 +41,16 @@ def run_model(module: nn.Module, state: dict[str, Tensor], args: tuple[Any, ...]
 
     Buffers that the model replaces (rather than changes in place) are replaced in `state`.
     """
-    return functional_call(module, state, args, kwargs, tie_weights=True)
+    with swapped(module, state):
+        return module(*args, **kwargs)
 
 
 def chosen_loss(model: Model, options: ImportOptions) -> Loss | None:
     """The loss to put on the model's output: the user's, else the model's default; None: the model returns its own."""
     return options.loss or model.loss
+
+
+Layers = tuple[FakeTensorMode, LayerCalls]
 
 
 @dataclass
@@ -56,11 +63,14 @@ class Step:
         model: what to run; its own tensors are not touched.
         options: training or inference.
         arguments: names and roles of the flat tensors that `__call__` gets.
+        layers: the fake tensors of a trace in which equal layers are traced once, and what takes their copies; None:
+            every layer is run as it is.
     """
 
     model: Model
     options: ImportOptions
     arguments: Sequence[Argument]
+    layers: Layers | None = None
     results: list[Result] = field(default_factory=list)
     gradients: dict[str, Tensor] = field(default_factory=dict)
 
@@ -68,6 +78,10 @@ class Step:
         self._scopes = ModuleScopes(self.model.module)
         self._places = PlaceMode(self._scopes, run_model.__code__)
         self._regions = 0
+        self._layers: RepeatedLayers | None = None
+        if self.layers is not None:
+            module = self.model.module
+            self._layers = RepeatedLayers(module, *self.layers, self._scopes, run_model.__code__)
 
     def __call__(self, *flat: Tensor) -> tuple[Tensor, ...]:
         """The results, in the order of `results`, then the gradients, in the order of `gradients`."""
@@ -91,12 +105,15 @@ class Step:
             rewritten(),
             counted_draws(values[SEED]) as draws,
             repeating(lambda: self._again(draws, state)),
+            self._layers.watching() if self._layers is not None else nullcontext(),
         ):
             output = run_model(self.model.module, state, args, kwargs)
         return output, {**{name: state[name] for name in buffers}, **draws.next_seed()}
 
     def _again(self, draws: Draws, state: Mapping[str, Tensor]) -> Again:
         """What the second run of a checkpointed region that starts now is done in: all that the first one has."""
+        if self._layers is not None and self._layers.inside:
+            raise NotRepeatable("it is done again in the backward pass")
         start, number = draws.count, self._regions
         self._regions += 1
 
@@ -105,7 +122,7 @@ class Step:
             with (
                 traceback.annotate({REGION: number}),
                 self._places.repeating(Step._train.__code__),
-                _reparametrize_module(self.model.module, dict(state), tie_weights=True),
+                swapped(self.model.module, dict(state)),
                 self._scopes.watching(),
                 rewritten(),
                 counted_draws(draws.seed, start),

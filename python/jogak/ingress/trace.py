@@ -10,7 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx import traceback
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -19,6 +24,7 @@ from jogak.errors import JogakError
 from jogak.ingress import losses, optimizers
 from jogak.ingress.constants import constant_name
 from jogak.ingress.decompositions import decomposition_table
+from jogak.ingress.layer_graphs import insert_layers, layer_calls
 from jogak.ingress.model import Model
 from jogak.ingress.options import ImportOptions
 from jogak.ingress.places import innermost_user_place
@@ -127,6 +133,33 @@ def _trace(step: Step, arguments: Sequence[Argument], mode: FakeTensorMode) -> f
         )
 
 
+def _traced(
+    model: Model, options: ImportOptions, arguments: Sequence[Argument], mode: FakeTensorMode
+) -> tuple[Step, fx.GraphModule]:
+    """The graph of a model, with equal layers traced once; where that cannot be done, every layer is traced."""
+    with layer_calls() as layers:
+        step = Step(model, options, arguments, (mode, layers))
+        try:
+            graph = _trace(step, arguments, mode)
+        except Exception:
+            complete = False  # the trace below tells it, at the user's line
+        else:
+            complete = not _foreign(graph)
+    if complete:
+        insert_layers(graph, layers)
+        return step, graph
+    step = Step(model, options, arguments)
+    with explained(model):
+        return step, _trace(step, arguments, mode)
+
+
+def _foreign(graph: fx.GraphModule) -> bool:
+    """Whether a graph reads what a layer that was traced by itself has handed on behind the model's back."""
+    held = [getattr(graph, str(node.target)) for node in graph.graph.find_nodes(op="get_attr")]
+    outputs: Any = graph.graph.output_node().args[0]
+    return any(isinstance(each, FakeTensor) for each in [*held, *outputs])
+
+
 def _source(node: Any) -> Any:
     while isinstance(node, fx.Node) and node.target in _ALIASES:
         node = node.args[0]
@@ -208,9 +241,7 @@ def trace_model(model: Model, options: ImportOptions) -> Program:
     model.set_training(options.training)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     arguments = all_arguments(model, options, mode)
-    step = Step(model, options, arguments)
-    with explained(model):
-        graph = _trace(step, arguments, mode)
+    step, graph = _traced(model, options, arguments, mode)
     constants = _lift_constants(graph)
     arguments = [*(Argument(name, "buffer", value) for name, value in constants.items()), *arguments]
     placeholders = _placeholders(graph, arguments)
