@@ -111,6 +111,15 @@ class ModuleScopes:
         self._stack.pop()
 
     @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Behind the block the same module runs as before, also where it was left from within modules."""
+        depth = len(self._stack)
+        try:
+            yield
+        finally:
+            del self._stack[depth:]
+
+    @contextmanager
     def watching(self) -> Iterator[None]:
         """Follow modules inside the block."""
         handles = [

@@ -218,7 +218,7 @@ class RepeatedLayers:
         before = Attributes(layer)
         self.inside = True
         try:
-            with _disable_current_modes(), self._mode:
+            with _disable_current_modes(), self._mode, self._scopes.kept():
                 yield
             if before.changed():
                 raise NotRepeatable("it keeps something")

@@ -127,6 +127,23 @@ def test_number_decides(found: Counter[str], monkeypatch: pytest.MonkeyPatch) ->
     assert found == {"Scaled traced": 2, "Scaled again": 2}
 
 
+class Outer(nn.Module):
+    """A layer of which a module inside decides what it does."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.scaled = Scaled(factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.scaled(x)
+        return out.sin()
+
+
+def test_difference_within_a_module_inside(found: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    same(stack(Outer(2.0), Outer(3.0), Outer(3.0)), TRAINING, monkeypatch)
+    assert found == {"Outer traced": 2, "Outer again": 1}
+
+
 def test_no_two_alike(found: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     same(stack(*(Scaled(float(i)) for i in range(6))), TRAINING, monkeypatch)
     assert found == {"Scaled traced": 3, "Scaled refused": 3}
