@@ -7,7 +7,8 @@ tell those of the whole (`ShortTape.whole_live`), and to one of the whole tape, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,12 +32,10 @@ _FARTHEST = 2
 """Layers between a repeat and what it stands in front of."""
 _TRIMMED = 16
 """Elements of a pattern that may end up in a part of the layers."""
-_TARGETS = (1.0, 0.85, 0.7, 0.55)
-"""Parts of the budget, beyond the arguments, that patterns are found for."""
+_LESS = 0.05
+"""By which part of the budget, beyond the arguments, the next pattern needs less."""
 _LATEST = 8
 """Plans whose sequences are kept: each is looked at several times before the next."""
-_ATTEMPTS = 3
-"""How often the target is lowered by what the whole tape needs more than the short one told."""
 
 
 class FoldedPlan(NamedTuple):
@@ -96,6 +95,15 @@ class Unfolder:
         self._steps = np.arange(count)
         self._whole = self._steps if whole is None else np.asarray(whole)
         self._known: dict[tuple[Anchor, Element], tuple[Ints, Ints, Ints]] = {}
+        self._seconds = np.array([step.seconds for step in layered.tape.steps])
+
+    def added(self, found: Unfolded) -> float:
+        """Seconds of the repeats of a sequence of this tape."""
+        return float(self._seconds[found.sequence[found.element >= 0]].sum())
+
+    def layers(self, anchor: Anchor) -> range:
+        """The layers of an anchor in a run."""
+        return self._layered.runs[anchor[0]].layers
 
     def __call__(self, pattern: Pattern, start: Mapping[tuple[Anchor, int], int] | None = None) -> Unfolded:
         """The sequence of a pattern.
@@ -234,79 +242,116 @@ class FoldedPlans:
         }
 
 
-def trim(pattern: Pattern, plans: FoldedPlans, whole: Layered, arrays: Arrays, budget: int) -> Unfolded:
-    """The whole sequence of a pattern, its dearest elements in as few layers as the budget needs.
+def trim(
+    pattern: Pattern, order: Sequence[Repeat], unfold: Unfolder, arrays: Arrays, budget: int, most: float = math.inf
+) -> Unfolded | None:
+    """The whole sequence of a pattern, its first elements in as few layers as the budget needs.
 
     Layers stay alike but for those elements: the last bytes are in part of the layers.
+
+    Args:
+        order: the elements as repeats, in the order in which they go.
+        unfold: for the whole tape.
+        arrays: the whole tape.
+        most: seconds that all repeats may add.
+
+    Returns:
+        None where they add more.
     """
-    unfold = Unfolder(whole, plans.short.whole)
     start: dict[tuple[Anchor, int], int] = {}
 
-    def fits(chosen: Mapping[tuple[Anchor, int], int]) -> bool:
-        return trace(arrays, unfold(pattern, chosen).sequence).peak <= budget
+    def peak(chosen: Mapping[tuple[Anchor, int], int]) -> int:
+        return trace(arrays, unfold(pattern, chosen).sequence).peak
 
-    repeats = sorted(plans.repeats(pattern), key=lambda repeat: -repeat.seconds)
-    keys: list[tuple[Anchor, int]] = [repeat.key for repeat in repeats]  # type: ignore[misc]
-    for key in [key for key in keys if key[0][0] != _ALONE][:_TRIMMED]:
-        low, high = whole.runs[key[0][0]].layers.start, whole.runs[key[0][0]].layers.stop
-        while low < high:  # it fits when the element begins at `low`
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits({**start, key: middle}) else (low, middle - 1)
-        start[key] = low
+    now, kept = peak(start), 0.0
+    in_layers = [repeat for repeat in order if repeat.key[0][0] != _ALONE]  # type: ignore[index]
+    for repeat in in_layers[:_TRIMMED]:
+        key: tuple[Anchor, int] = repeat.key  # type: ignore[assignment]
+        layers = unfold.layers(key[0])
+        start[key], now = _last(lambda at, key=key: peak({**start, key: at}), layers, now, budget)  # type: ignore[misc]
+        kept += repeat.seconds * (layers.stop - start[key]) / len(layers)
+        if kept >= most:
+            return None
     return unfold(pattern, start)
 
 
-def fold_plan(tape: Tape, budget: int, deadline: float, improve: int, enough: float = 0.0) -> FoldedPlan | None:
+def _last(peak: Callable[[int], int], layers: range, now: int, budget: int) -> tuple[int, int]:
+    """The last layer in which an element may begin, and the peak then: between two layers the peak is about linear.
+
+    Args:
+        peak: what is needed when it begins in a layer; one behind the last layer: nowhere.
+        now: what is needed when it is in all of them, within the budget.
+    """
+    low, high = layers.start, layers.stop
+    above, halve = peak(high), False
+    if above <= budget:
+        return high, above
+    while high - low > 1:
+        guess = (low + high) // 2 if halve else low + (high - low) * (budget - now) // (above - now)
+        middle = min(max(guess, low + 1), high - 1)
+        found = peak(middle)
+        if found <= budget:
+            low, now = middle, found
+        else:
+            high, above = middle, found
+        halve = not halve
+    return low, now
+
+
+def fold_plan(tape: Tape, budget: int, deadline: float, enough: float = 0.0) -> FoldedPlan | None:
     """A sequence whose layers are alike and whose peak, on the whole tape, is within a budget; None if none is found.
 
     One plan for all layers repeats a dear step in every one of them or in none. A mixture costs less: a pattern for
-    less than the budget in some layers, and in the first ones the same without its dearest elements (`trim`). So
-    patterns for several targets are found, and the cheapest sequence is taken.
+    less than the budget in some layers, without some of its repeats in the others. So the budget is lowered step by
+    step, the pattern grows by what that takes, and the cheapest sequence of all is taken: the dearest repeats go
+    first, in the end once more those that are dearest for the bytes that they take off.
 
     Args:
         tape: in the order that first computations keep.
         budget: bytes.
         deadline: of `time.thread_time()`.
-        improve: how many parts of the pattern for the budget itself are solved again; a quarter for the other targets.
-        enough: added seconds with which no further target is tried.
+        enough: added seconds with which no further pattern is tried.
     """
     whole = find_layers(tape)
     short = None if whole is None else shorten(whole)
     if whole is None or short is None:
         return None
-    best: tuple[float, list[int]] | None = None
-    arrays, plans = arrays_of(tape), FoldedPlans(short)
-    for share in _TARGETS:
-        target = tape.resident + int(share * (budget - tape.resident))
-        rounds = improve if share == 1 else improve // 4
-        pattern = _pattern(plans, whole, arrays, (target, budget), deadline, rounds)
-        if pattern is None:
+    arrays, plans, unfold = arrays_of(tape), FoldedPlans(short), Unfolder(whole, short.whole)
+    added, best, chosen = math.inf, None, None
+
+    def trimmed(pattern: Pattern, value: Callable[[Repeat], float]) -> None:
+        nonlocal added, best, chosen
+        order = sorted(plans.repeats(pattern), key=value, reverse=True)
+        found = trim(pattern, order, unfold, arrays, budget, added)
+        if found is not None and unfold.added(found) < added:
+            added, best, chosen = unfold.added(found), found.sequence.tolist(), pattern
+
+    for pattern in _patterns(plans, unfold, arrays, budget, deadline):
+        trimmed(pattern, lambda repeat: repeat.seconds)
+        if added <= enough:
             break
-        sequence = trim(pattern, plans, whole, arrays, budget).sequence.tolist()
-        added = sum(tape.steps[step].seconds for step in sequence) - tape.seconds
-        best = min(best or (added, sequence), (added, sequence))
-        if best[0] <= enough:
-            break
-    return None if best is None else FoldedPlan(best[1], short.layer_count)
+    if best is None or chosen is None:
+        return None
+    peak, pattern = plans.look(chosen).trace.peak, chosen
+    trimmed(
+        pattern,
+        lambda repeat: repeat.seconds / max(1, plans.look(plans.without(pattern, {repeat.key})).trace.peak - peak),
+    )
+    return FoldedPlan(best, short.layer_count)
 
 
-def _pattern(
-    plans: FoldedPlans, whole: Layered, arrays: Arrays, bytes_: tuple[int, int], deadline: float, improve: int
-) -> Pattern | None:
-    """A pattern for a target, with which the whole tape keeps to the budget.
-
-    Args:
-        bytes_: the target, and the budget that is not less.
-    """
-    target, budget = bytes_
-    for _ in range(_ATTEMPTS):
+def _patterns(plans: FoldedPlans, unfold: Unfolder, arrays: Arrays, budget: int, deadline: float) -> Iterator[Pattern]:
+    """Patterns with which the whole tape keeps to a budget, each for less than the one before."""
+    pattern: Pattern = {}
+    resident = plans.short.layers.tape.resident
+    step, target = max(int(_LESS * (budget - resident)), 1), budget
+    while target > resident:
         planner = Planner(plans, MoveFinder(plans.short.layers.tape, target), deadline)
-        pattern = planner.repair({})
-        if planner.peak(pattern) > target:
-            return None
-        pattern = planner.improve(planner.prune(pattern), improve)
-        peak = trace(arrays, Unfolder(whole, plans.short.whole)(pattern).sequence).peak
-        if peak <= budget:
-            return pattern
-        target -= peak - budget
-    return None
+        after = planner.repair(pattern)
+        if planner.peak(after) > target:
+            return
+        after = planner.prune(after)
+        above = trace(arrays, unfold(after).sequence).peak - budget
+        if above <= 0 and after != pattern:
+            yield after
+        pattern, target = after, target - (min(max(above, step // 4), step) if above > 0 else step)

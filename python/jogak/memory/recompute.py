@@ -78,7 +78,7 @@ def recompute(
         budget: bytes.
         told: what `bound_of` says for this budget, or for a larger one that the plan's bound is to be of.
         time_limit: seconds of this thread's CPU; the result does not depend on it unless it runs out.
-        improve: how many parts of the plan are solved again.
+        improve: how many parts of a plan of the whole are solved again.
     """
     deadline = time.thread_time() + time_limit
     told = told or bound_of(tape, order, budget)
@@ -91,7 +91,7 @@ def recompute(
         return Plan(sequence, peak, added, min(bound, added) if peak <= budget else bound, peak <= budget, layers)
 
     ordered = replace(tape, steps=[tape.steps[step] for step in order])
-    folded = fold_plan(ordered, budget, time.thread_time() + time_limit / 2, improve, _NEAR * bound)
+    folded = fold_plan(ordered, budget, time.thread_time() + time_limit / 2, _NEAR * bound)
     alike = None if folded is None else made([order[step] for step in folded.sequence], folded.layers)
     if alike is not None and len(tape.steps) > _SHORT:
         return alike

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 
 from jogak.memory.fit import fit
-from jogak.memory.folded import FoldedPlans, Unfolder, fold_plan
+from jogak.memory.folded import FoldedPlans, Unfolder, _last, _patterns, fold_plan, trim
 from jogak.memory.layers import find_layers, shorten
 from jogak.memory.moves import MoveFinder
 from jogak.memory.planner import Planner
@@ -104,12 +106,44 @@ def test_a_pattern_promises_what_the_whole_sequence_needs(share, late):
     assert lay_out(tape, sequence).peak == planner.peak(pattern)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_last_layer_of_an_element_is_that_of_a_search_layer_by_layer(seed):
+    draw = Random(seed)
+    layers = range(draw.randint(0, 3), draw.randint(4, 70))
+    heights = sorted(draw.choice([10, 1000, draw.randint(1, 10**6)]) for _ in range(layers.stop + 1))
+    budget = draw.randint(heights[layers.start], heights[-1] + 10)
+    asked: list[int] = []
+    found = _last(lambda at: asked.append(at) or heights[at], layers, heights[layers.start], budget)
+    last = max(at for at in range(layers.start, layers.stop + 1) if heights[at] <= budget)
+    assert found == (last, heights[last])
+    assert len(asked) <= 2 + 2 * len(layers).bit_length()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_patterns_need_less_and_less_and_trimmed_ones_fill_the_budget(late):
+    tape = training_step(24, late)
+    layered = find_layers(tape)
+    short = shorten(layered)
+    budget = budget_of(tape, 0.6)
+    arrays, plans, unfold = arrays_of(tape), FoldedPlans(short), Unfolder(layered, short.whole)
+    peaks = []
+    for pattern in _patterns(plans, unfold, arrays, budget, float("inf")):
+        peaks.append(lay_out(tape, unfold(pattern).sequence).peak)
+        order = sorted(plans.repeats(pattern), key=lambda repeat: -repeat.seconds)
+        found = trim(pattern, order, unfold, arrays, budget)
+        assert peaks[-1] <= lay_out(tape, found.sequence).peak <= budget
+        assert unfold.added(found) <= unfold.added(unfold(pattern))
+        assert trim(pattern, order, unfold, arrays, budget, 0.5 * unfold.added(found)) is None
+    assert len(peaks) > 2
+    assert peaks == sorted(peaks, reverse=True)
+
+
 @pytest.mark.parametrize("share", [0.75, 0.5, 0.35])
 @pytest.mark.parametrize(("layers", "slack"), [(24, 1.15), (96, 1.06)])
 def test_layers_are_alike_and_near_the_bound(share, layers, slack):
     tape = training_step(layers)
     budget = budget_of(tape, share)
-    plan = fold_plan(tape, budget, float("inf"), 20)
+    plan = fold_plan(tape, budget, float("inf"))
     assert plan is not None
     assert lay_out(tape, plan.sequence).peak <= budget
     added = sum(tape.steps[step].seconds for step in plan.sequence) - sum(s.seconds for s in tape.steps)
@@ -141,7 +175,7 @@ def test_a_tighter_pattern_in_some_layers_beats_one_that_just_fits():
     """The pattern for the budget itself adds 2.5 % more than the bound."""
     tape = training_step(32)
     budget = budget_of(tape, 0.25)
-    plan = fold_plan(tape, budget, float("inf"), 20)
+    plan = fold_plan(tape, budget, float("inf"))
     assert plan is not None
     assert lay_out(tape, plan.sequence).peak <= budget
     added = sum(tape.steps[step].seconds for step in plan.sequence) - tape.seconds
@@ -152,7 +186,7 @@ def test_a_tighter_pattern_in_some_layers_beats_one_that_just_fits():
 def test_folding_costs_little_against_planning_every_layer(share, monkeypatch):
     tape = training_step(12)
     base = sum(step.seconds for step in tape.steps)
-    folded = fold_plan(tape, budget_of(tape, share), float("inf"), 40)
+    folded = fold_plan(tape, budget_of(tape, share), float("inf"))
     both = recompute(tape, range(len(tape.steps)), budget_of(tape, share))
     monkeypatch.setattr("jogak.memory.recompute.fold_plan", lambda *_: None)
     flat = recompute(tape, range(len(tape.steps)), budget_of(tape, share))
