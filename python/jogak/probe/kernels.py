@@ -126,7 +126,7 @@ def _small(a: Tensor, b: Tensor) -> list[Call]:
     row = a[0]
     return [
         lambda: a + b,
-        lambda: a.sum(1, keepdim=True),
+        lambda: torch.sum(a, dim=[1], keepdim=True, dtype=torch.float32).reshape([4]),
         lambda: a - row.reshape(1, 8),
         lambda: torch.where(a > b, a, 0.0),
         lambda: torch.rsqrt(a),
