@@ -181,6 +181,8 @@ class RepeatedLayers:
                     raise NotRepeatable("it is part of something else")
                 given = _given(layer, args, kwargs)
                 traced = self._find(layer, forward, given)
+                if traced.changed and len({*map(_storage, given.tensors)}) < len(given.tensors):
+                    raise NotRepeatable("what it changes in place may be seen through another input")
             except NotRepeatable:
                 return forward(*args, **kwargs)
             results = self._calls.call(traced.graph, self._scopes.current, given.tensors)
@@ -204,12 +206,9 @@ class RepeatedLayers:
             raise NotRepeatable("none of its kind was repeated")
         try:
             known.append(self._trace(layer, forward, given))
-        except Exception as error:  # the layer's own: tracing it in the model tells it, at the user's line
+        except (Exception, NotRepeatable) as error:  # the layer's own errors are told, at their line, in the model
             self._refused.add(given.kind)
             raise NotRepeatable(str(error)) from error
-        except NotRepeatable:
-            self._refused.add(given.kind)
-            raise
         return known[-1]
 
     @contextmanager

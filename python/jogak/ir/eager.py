@@ -89,7 +89,7 @@ class _Reader:
                 if loop is not None and loop not in self.of(number):
                     self.chosen[op.results[0]] = own - {loop}
         elif op.name == "arith.select" and operands[0] in self.chosen and _constant(operands[2]) == 0.0:
-            self.chosen[op.results[0]] = self.chosen[operands[0]] | (own & self.chosen[operands[0]])
+            self.chosen[op.results[0]] = self.chosen[operands[0]]
         elif op.name in _SUMS:
             return min((self.chosen[each] for each in operands if each in self.chosen), key=len, default=own)
         return self.chosen.get(op.results[0], own) if len(op.results) else own

@@ -294,6 +294,28 @@ class Failing(Scaled):
         return super().forward(x) @ torch.zeros(3, 3)
 
 
+class Counting(Scaled):
+    """A layer that changes an input in place, and reads another."""
+
+    def forward(self, x: Tensor, total: Any = None, seen: Any = None) -> Tensor:
+        total.add_(1.0)
+        return super().forward(x) + seen.sum()
+
+
+class Shared(Stack):
+    """Gives its layers one memory under two views."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.zeros(4)
+        for layer in self.layers:
+            x = layer(x, total, total.view(2, 2))
+        return x
+
+
+def test_inputs_that_share_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    same(Model("test", Shared(Counting(), Counting()), (torch.zeros(2, 4),), loss="mse"), TRAINING, monkeypatch)
+
+
 def test_an_error_is_told_at_the_users_line() -> None:
     with pytest.raises(step.JogakError) as caught:
         import_model(stack(Failing(), Failing()), TRAINING)
